@@ -1,0 +1,1 @@
+//! Native code for loop-level kernels: Cranelift JIT and objects.

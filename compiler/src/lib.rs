@@ -1,0 +1,1 @@
+//! qcc turns a quantized neural network into native integer code.

@@ -1,0 +1,222 @@
+//! Ops on plain integers: zero points and fixed-point multipliers are explicit.
+//!
+//! Every op that requantizes an accumulator `acc` ends with
+//! y = clamp(rescale(acc; mult, shift) + y_zp, lo, hi), where `rescale` is named by [`Rescale`]
+//! and defined in `qcc_runtime::fixedpoint`. `mult` and `shift` have one element per output
+//! channel or one for all; with `f64`, `shift` is empty.
+
+use super::*;
+use crate::attr_enum;
+
+attr_enum! {
+    /// How an accumulator becomes an output step count.
+    pub enum Rescale {
+        /// Fixed point, rounded twice (`mul_by_quantized`); mult i32, shift i32.
+        Double = "double",
+        /// 64-bit accumulator times a 16-bit multiplier (`mul_by_quantized_64`); mult i32, shift i32.
+        Wide = "wide",
+        /// f64 product, half away from zero (`requantize_f64`); mult f64, no shift.
+        F64 = "f64",
+    }
+}
+attr_enum! {
+    /// How an average is rounded.
+    pub enum MeanRounding {
+        /// Halves away from zero.
+        HalfAway = "half_away",
+        /// Halves up.
+        HalfUp = "half_up",
+    }
+}
+attr_enum! {
+    /// Which arithmetic bilinear interpolation uses.
+    pub enum ResizeStyle {
+        /// Integer, 10 fraction bits (int8, int16).
+        Fixed10 = "fixed10",
+        /// float32 (uint8).
+        Float32 = "float32",
+    }
+}
+attr_enum! {
+    /// Which ADD arithmetic.
+    pub enum AddStyle {
+        /// Both inputs scaled after a left shift.
+        General = "general",
+        /// 16 bit, all scales powers of two.
+        PowerOfTwo = "power_of_two",
+    }
+}
+
+dialect! { Int;
+    /// acc[n,oh,ow,o] = Σ (x − x_zp)·(w − w_zp) + bias[o] (wrapping), then requantized.
+    ///
+    /// With `row_sums` (`int.row_sums` of x), acc = Σ (x − x_zp)·w − w_zp·row_sums[n,oh,ow,g] + bias[o]:
+    /// what is left of asymmetric weights once constants are folded into the bias.
+    ///
+    /// x `[N,H,W,C]`, w `[O,KH,KW,C/groups]`, bias `[O]` i32 (i64 with `wide`). A tap outside the
+    /// image reads the code `pad_value`.
+    Conv2d "int.conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        stride: [u32; 2] = [1, 1],
+        dilation: [u32; 2] = [1, 1],
+        /// Top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        groups: u32 = 1,
+        pad_value: i32 = 0,
+        x_zp: i32 = 0,
+        w_zp: i32 = 0,
+        rescale: Rescale = Rescale::Double,
+        y_zp: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// As `int.conv2d` with one input channel per output channel; w `[1,KH,KW,C·multiplier]`.
+    DepthwiseConv2d "int.depthwise_conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        stride: [u32; 2] = [1, 1],
+        dilation: [u32; 2] = [1, 1],
+        /// Top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        pad_value: i32 = 0,
+        x_zp: i32 = 0,
+        w_zp: i32 = 0,
+        rescale: Rescale = Rescale::Double,
+        y_zp: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// acc[m,o] = Σ_k (x[m,k] − x_zp)·(w[o,k] − w_zp) + bias[o], then requantized.
+    FullyConnected "int.fully_connected" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        x_zp: i32 = 0,
+        w_zp: i32 = 0,
+        rescale: Rescale = Rescale::F64,
+        y_zp: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// u = rescale((a − a_zp) << left_shift; a_mult, a_shift), v likewise;
+    /// y = clamp(rescale(u + v; y_mult, y_shift) + y_zp). Numpy broadcasting.
+    Add "int.add" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
+        style: AddStyle = AddStyle::General,
+        left_shift: u32,
+        a_zp: i32,
+        a_mult: i32,
+        a_shift: i32,
+        b_zp: i32,
+        b_mult: i32,
+        b_shift: i32,
+        y_mult: i32,
+        y_shift: i32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// sums[n,oh,ow,g] = Σ x over the taps of group g, as int32. No padding.
+    RowSums "int.row_sums" (x: one IntTensor) -> (sums: one IntTensor) {
+        window: [u32; 2],
+        stride: [u32; 2] = [1, 1],
+        dilation: [u32; 2] = [1, 1],
+        groups: u32 = 1,
+    } pure;
+    /// x inside, `value` around it: `low[d]` before and `high[d]` after in each dimension.
+    Pad "int.pad" (x: one IntTensor) -> (y: one IntTensor) {
+        low: Vec<u64>,
+        high: Vec<u64>,
+        value: i32,
+    } pure;
+    /// The largest code in each window (inside the image), clamped.
+    MaxPool2d "int.max_pool2d" (x: one IntTensor) -> (y: one IntTensor) {
+        window: [u32; 2],
+        stride: [u32; 2] = [1, 1],
+        pad: [u32; 4] = [0, 0, 0, 0],
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// clamp(round(Σ (code − code_bias) / count) + code_bias) over the window inside the image.
+    AvgPool2d "int.avg_pool2d" (x: one IntTensor) -> (y: one IntTensor) {
+        window: [u32; 2],
+        stride: [u32; 2] = [1, 1],
+        pad: [u32; 4] = [0, 0, 0, 0],
+        rounding: MeanRounding,
+        /// What storage adds to the framework's code (128 when int8 is stored as u8).
+        code_bias: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// y = clamp(rescale(Σ_axes x − x_zp·n; mult, shift) + y_zp), n elements each.
+    Mean "int.mean" (x: one IntTensor) -> (y: one IntTensor) {
+        axes: Vec<u32>,
+        x_zp: i32,
+        mult: i32,
+        shift: i32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// Fixed-point softmax over the last dimension (numerics.md D.11). 8-bit input: `mult`,
+    /// `shift` and `diff_min` of the exponent's input; 16-bit: `mult`, `shift`.
+    Softmax "int.softmax" (x: one IntTensor) -> (y: one IntTensor) {
+        mult: i32,
+        shift: i32,
+        diff_min: i32,
+        /// What storage adds to the framework's output code.
+        y_code_bias: i32 = 0,
+    } pure;
+    /// Bilinear interpolation (numerics.md D.18).
+    ResizeBilinear "int.resize_bilinear" (x: one IntTensor) -> (y: one IntTensor) {
+        style: ResizeStyle,
+        align_corners: bool = false,
+        half_pixel_centers: bool = false,
+        /// What storage adds to the framework's code.
+        code_bias: i32 = 0,
+    } pure;
+    /// Index of the first largest (or smallest) code along `axis`.
+    ArgMax "int.arg_max" (x: one IntTensor) -> (y: one IntTensor) {
+        axis: u32,
+        min: bool = false,
+    } pure;
+    /// clamp(i32(round_half_away(x / scale)) + zp), numerics.md D.19; scale f32, zp i32, one
+    /// element or one per slice along `axis`.
+    Quantize "int.quantize" (x: one FloatTensor, scale: one FloatTensor, zp: one IntTensor)
+        -> (y: one IntTensor) {
+        axis: u32 = 0,
+        /// What storage adds to the framework's code.
+        code_bias: i32 = 0,
+    } pure;
+    /// scale · (q − zp), numerics.md D.19.
+    Dequantize "int.dequantize" (x: one IntTensor, scale: one FloatTensor, zp: one IntTensor)
+        -> (y: one FloatTensor) {
+        axis: u32 = 0,
+    } pure;
+    /// y = clamp(rescale(x − x_zp; mult, shift) + y_zp).
+    Requantize "int.requantize" (x: one IntTensor) -> (y: one IntTensor) {
+        x_zp: i32,
+        mult: i32,
+        shift: i32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// y = table[x − smallest code]; x is 8-bit, the table has 256 elements of y's type.
+    Lut "int.lut" (x: one IntTensor, table: one IntTensor) -> (y: one IntTensor) {} pure;
+    /// The inputs side by side along `axis`.
+    Concat "int.concat" (xs: many IntTensor) -> (y: one IntTensor) {
+        axis: u32,
+    } pure;
+    /// The block of x that starts at `start`; its extents are the result's.
+    Slice "int.slice" (x: one IntTensor) -> (y: one IntTensor) {
+        start: Vec<u64>,
+    } pure;
+    /// The same elements in the same order under another shape.
+    Reshape "int.reshape" (x: one Tensor) -> (y: one Tensor) {} pure;
+    /// y = min(max(x, lo), hi).
+    Clamp "int.clamp" (x: one IntTensor) -> (y: one IntTensor) {
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// Signed codes as unsigned and back: flips the top bit of each code.
+    FlipSign "int.flip_sign" (x: one IntTensor) -> (y: one IntTensor) {} pure;
+    /// The same elements at another place.
+    Copy "int.copy" (x: one Tensor) -> (y: one Tensor) {} pure;
+}

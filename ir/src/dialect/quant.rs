@@ -1,0 +1,114 @@
+//! Ops on tensors of quantized elements: real = scale · (q − zero point).
+//!
+//! Activations are `[N, H, W, C]`. The scales and zero points are in the types; what a quantized
+//! op computes, bit for bit, depends on the module's [`crate::Numerics`].
+
+use super::*;
+use crate::attr_enum;
+
+attr_enum! {
+    /// A fused activation function: a clamp of the output.
+    pub enum Act {
+        /// The type's limits.
+        None = "none",
+        /// 0 and above.
+        Relu = "relu",
+        /// 0 to 6.
+        Relu6 = "relu6",
+        /// -1 to 1.
+        ReluN1To1 = "relu_n1_to_1",
+    }
+}
+
+dialect! { Quant;
+    /// Float to quantized: q = clamp(round_half_away(x / s) + z).
+    Quantize "quant.quantize" (x: one FloatTensor) -> (y: one QuantTensor) {} pure;
+    /// Quantized to float: x = s · (q − z).
+    Dequantize "quant.dequantize" (x: one QuantTensor) -> (y: one FloatTensor) {} pure;
+    /// From one quantization to another: q_y = clamp((s_x/s_y)·(q_x − z_x) + z_y).
+    Requantize "quant.requantize" (x: one QuantTensor) -> (y: one QuantTensor) {} pure;
+    /// 2-D convolution: y[n,oh,ow,o] = act(Σ_{kh,kw,i} x[n, oh·s−p+kh·d, …, g·I+i]·w[o,kh,kw,i] + b[o]).
+    ///
+    /// x `[N,H,W,C]`, w `[O,KH,KW,C/groups]`, b `[O]` (int32, or int64 for 16-bit activations).
+    /// Taps outside the image contribute nothing.
+    Conv2d "quant.conv2d" (x: one QuantTensor, w: one QuantTensor, b: opt Tensor)
+        -> (y: one QuantTensor) {
+        /// Vertical and horizontal step.
+        stride: [u32; 2] = [1, 1],
+        /// Vertical and horizontal distance between taps.
+        dilation: [u32; 2] = [1, 1],
+        /// Rows and columns outside the image: top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        groups: u32 = 1,
+        act: Act = Act::None,
+    } pure;
+    /// Depthwise convolution: output channel i·multiplier + m sees input channel i only.
+    ///
+    /// x `[N,H,W,C]`, w `[1,KH,KW,C·multiplier]`, b `[C·multiplier]`.
+    DepthwiseConv2d "quant.depthwise_conv2d" (x: one QuantTensor, w: one QuantTensor, b: opt Tensor)
+        -> (y: one QuantTensor) {
+        stride: [u32; 2] = [1, 1],
+        dilation: [u32; 2] = [1, 1],
+        /// Top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        act: Act = Act::None,
+    } pure;
+    /// y[m,o] = act(Σ_k x[m,k]·w[o,k] + b[o]); x is read as `[M, K]`, w is `[O, K]`.
+    FullyConnected "quant.fully_connected" (x: one QuantTensor, w: one QuantTensor, b: opt Tensor)
+        -> (y: one QuantTensor) {
+        act: Act = Act::None,
+    } pure;
+    /// y = act(a + b), with numpy broadcasting.
+    Add "quant.add" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        act: Act = Act::None,
+        /// 16-bit only: the power-of-two kernel is allowed.
+        pot_scale_int16: bool = false,
+    } pure;
+    /// The largest code in each window, clamped by the activation.
+    MaxPool2d "quant.max_pool2d" (x: one QuantTensor) -> (y: one QuantTensor) {
+        window: [u32; 2],
+        stride: [u32; 2] = [1, 1],
+        /// Top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        act: Act = Act::None,
+    } pure same_scale;
+    /// The mean code over the part of each window inside the image, clamped by the activation.
+    AvgPool2d "quant.avg_pool2d" (x: one QuantTensor) -> (y: one QuantTensor) {
+        window: [u32; 2],
+        stride: [u32; 2] = [1, 1],
+        /// Top, bottom, left, right.
+        pad: [u32; 4] = [0, 0, 0, 0],
+        act: Act = Act::None,
+    } pure same_scale;
+    /// The mean over `axes` (sorted, unique), requantized; the result has any shape with as many
+    /// elements as the axes that are left.
+    Mean "quant.mean" (x: one QuantTensor) -> (y: one QuantTensor) {
+        axes: Vec<u32>,
+    } pure;
+    /// exp(beta·x) / Σ exp(beta·x) over the last dimension.
+    Softmax "quant.softmax" (x: one QuantTensor) -> (y: one QuantTensor) {
+        beta: f32 = 1.0,
+    } pure;
+    /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`.
+    ResizeBilinear "quant.resize_bilinear" (x: one QuantTensor) -> (y: one QuantTensor) {
+        align_corners: bool = false,
+        half_pixel_centers: bool = false,
+    } pure same_scale;
+    /// Index of the first largest (or smallest) element along `axis`.
+    ArgMax "quant.arg_max" (x: one QuantTensor) -> (y: one IntTensor) {
+        axis: u32,
+        /// Smallest instead of largest.
+        min: bool = false,
+    } pure;
+    /// The inputs side by side along `axis`; 8-bit unsigned inputs are requantized if they differ.
+    Concat "quant.concat" (xs: many QuantTensor) -> (y: one QuantTensor) {
+        axis: u32,
+        act: Act = Act::None,
+    } pure;
+    /// Equal or given parts along `axis`; the extents are in the result types.
+    Split "quant.split" (x: one QuantTensor) -> (ys: many QuantTensor) {
+        axis: u32,
+    } pure same_scale;
+    /// The same elements in the same order under another shape.
+    Reshape "quant.reshape" (x: one Tensor) -> (y: one Tensor) {} pure same_scale;
+}

@@ -1,0 +1,1 @@
+//! From quantized types to the integer parameters of an op, per numerics profile.

@@ -1,0 +1,1 @@
+//! The passes of qcc and their manager.

@@ -1,0 +1,1 @@
+//! The test harness: text tests, goldens, differential tests.
