@@ -1,0 +1,442 @@
+#!/usr/bin/env python3
+"""Makes the golden models of this folder: tiny quantized TFLite nets with random weights.
+
+    pip install numpy flatbuffers ai-edge-litert==2.3.0
+    python make_models.py [--out FOLDER] [NAME ...]
+
+Each function under "the models" builds one, and becomes the folder of its name with
+
+    model.tflite   the net
+    golden.npz     case{k}_in{i}, case{k}_out{j}: inputs, and what LiteRT's reference kernels
+                   (OpResolverType.BUILTIN_REF) answered
+    manifest.toml  where both come from, their licence and sha256, engine and version
+
+Every model is run twice from fresh interpreters, which must agree, and no golden may consist of
+mostly one value. Seeds derive from the names, so a run gives the same bytes, and adding a model
+leaves the others alone. Cases: codes over the full range, codes near the zero point, and only the
+two extreme codes; models with other needs say so in their `cases`. The flatbuffers are written by
+examples/digits/tflite_writer.py.
+"""
+import argparse
+import hashlib
+import importlib.metadata
+import pathlib
+import sys
+import zlib
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1] / "examples" / "digits"))
+from tflite_writer import Model, Reference, S  # noqa: E402
+
+NONE, RELU, RELU6 = (getattr(S.ActivationFunctionType, a) for a in ("NONE", "RELU", "RELU6"))
+SAME, VALID = S.Padding.SAME, S.Padding.VALID
+MODELS = {}
+
+
+def model(description, cases=None):
+    """Registers `build(net)`, which adds operators and returns (inputs, outputs)."""
+
+    def register(build):
+        MODELS[build.__name__] = (description, build, cases or integer_cases)
+        return build
+
+    return register
+
+
+class Net(Model):
+    """A `Model` with layers that make up their weights and pick an output scale that fits."""
+
+    def __init__(self, description, rng):
+        super().__init__(description)
+        self.rng = rng
+
+    def info(self, index):
+        """(dtype, shape, scale, zero point) of an activation."""
+        t = self.tensors[index]
+        dtype = {S.TensorType.INT8: np.int8, S.TensorType.UINT8: np.uint8, S.TensorType.INT16: np.int16}[t.type]
+        return dtype, t.shape, t.quantization.scale[0], t.quantization.zeroPoint[0]
+
+    def like(self, index, name, shape):
+        """A new activation with the type, scale and zero point of another."""
+        dtype, _, scale, zero_point = self.info(index)
+        return self.tensor(name, dtype, shape, scale, zero_point)
+
+    def conv(self, x, name, size, channels, stride=1, dilation=1, padding=SAME, act=NONE, groups=1,
+             zero_point=0, out_range=None, version=3):
+        """CONV_2D; weights per axis (int8 and int16 nets) or per tensor and asymmetric (uint8)."""
+        shape = [channels, size, size, self.info(x)[1][3] // groups]
+        w, b, spread = self.parameters(x, name, shape, 0, channels)
+        y = self.output(x, name, act, window_shape(self.info(x)[1], size, stride, dilation, padding, channels),
+                        spread, zero_point, out_range)
+        self.op("CONV_2D", [x, w, b], [y], S.Conv2DOptionsT(), version, padding=padding, strideW=stride,
+                strideH=stride, dilationWFactor=dilation, dilationHFactor=dilation, fusedActivationFunction=act)
+        return y
+
+    def depthwise(self, x, name, size, stride=1, multiplier=1, padding=SAME, act=NONE, zero_point=0, out_range=None):
+        channels = self.info(x)[1][3] * multiplier
+        w, b, spread = self.parameters(x, name, [1, size, size, channels], 3, channels)
+        y = self.output(x, name, act, window_shape(self.info(x)[1], size, stride, 1, padding, channels),
+                        spread, zero_point, out_range)
+        self.op("DEPTHWISE_CONV_2D", [x, w, b], [y], S.DepthwiseConv2DOptionsT(), 3, padding=padding, strideW=stride,
+                strideH=stride, dilationWFactor=1, dilationHFactor=1, depthMultiplier=multiplier,
+                fusedActivationFunction=act)
+        return y
+
+    def dense(self, x, name, channels, act=NONE, zero_point=0, per_axis=False, out_range=None, version=4):
+        batch, depth = self.info(x)[1]
+        w, b, spread = self.parameters(x, name, [channels, depth], 0 if per_axis else None, channels)
+        y = self.output(x, name, act, [batch, channels], spread, zero_point, out_range)
+        self.op("FULLY_CONNECTED", [x, w, b], [y], S.FullyConnectedOptionsT(), version, fusedActivationFunction=act)
+        return y
+
+    def pool(self, x, name, opcode, size, stride, padding, act=NONE, version=2):
+        _, shape, _, _ = self.info(x)
+        y = self.like(x, name, window_shape(shape, size, stride, 1, padding, shape[3]))
+        self.op(opcode, [x], [y], S.Pool2DOptionsT(), version, padding=padding, strideW=stride, strideH=stride,
+                filterWidth=size, filterHeight=size, fusedActivationFunction=act)
+        return y
+
+    def add(self, a, b, name, shape, scale, zero_point, act=NONE):
+        y = self.tensor(name, self.info(a)[0], shape, scale, zero_point)
+        self.op("ADD", [a, b], [y], S.AddOptionsT(), 2, fusedActivationFunction=act)
+        return y
+
+    def mean(self, x, name, axes, shape, scale, zero_point, keep=False):
+        y = self.tensor(name, self.info(x)[0], shape, scale, zero_point)
+        self.op("MEAN", [x, self.const(name + "/axes", np.array(axes, np.int32))], [y], S.ReducerOptionsT(), 2,
+                keepDims=keep)
+        return y
+
+    def softmax(self, x, name, beta=1.0):
+        dtype, shape, _, _ = self.info(x)
+        scale, zero_point, version = {np.int8: (1 / 256, -128, 2), np.uint8: (1 / 256, 0, 1),
+                                      np.int16: (1 / 32768, 0, 3)}[dtype]
+        y = self.tensor(name, dtype, shape, scale, zero_point)
+        self.op("SOFTMAX", [x], [y], S.SoftmaxOptionsT(), version, beta=beta)
+        return y
+
+    def parameters(self, x, name, shape, axis, channels):
+        """(weights, bias, standard deviation of the real-valued sums for inputs of all codes)."""
+        dtype, _, x_scale, x_zero = self.info(x)
+        if dtype == np.uint8:
+            codes, zero_point = self.rng.integers(0, 256, shape).astype(np.uint8), int(self.rng.integers(96, 160))
+            scales = np.float32(0.011)
+        else:
+            codes, zero_point = self.rng.integers(-127, 128, shape).astype(np.int8), 0
+            scales = np.float32(0.004)
+            if axis is not None:
+                scales = self.rng.uniform(0.002, 0.012, channels).astype(np.float32)
+        steps = np.float32(x_scale) * np.broadcast_to(scales, channels).astype(np.float32)
+        taps = int(np.prod(shape)) // channels
+        limits = np.iinfo(dtype)
+        codes_x = np.arange(limits.min, limits.max + 1, dtype=np.float64) - x_zero
+        sums = np.sqrt(taps * (codes_x**2).mean() * ((codes.astype(np.float64) - zero_point) ** 2).mean())
+        bias = self.rng.normal(0, sums * 0.3, channels).astype(np.int64 if dtype == np.int16 else np.int32)
+        w = self.const(name + "/weights", codes, scales, zero_point, axis or 0)
+        b = self.const(name + "/bias", bias, steps if np.ndim(scales) else steps[0])
+        return w, b, sums * float(steps.mean())
+
+    def output(self, x, name, act, shape, spread, zero_point, out_range):
+        """An activation whose range covers four standard deviations of the sums, or `out_range`."""
+        dtype = self.info(x)[0]
+        limits = np.iinfo(dtype)
+        scale = (out_range or 4 * spread) / (int(limits.max) - int(limits.min))
+        return self.tensor(name + {NONE: "", RELU: "/relu", RELU6: "/relu6"}[act], dtype, shape, scale, zero_point)
+
+
+def window_shape(shape, size, stride, dilation, padding, channels):
+    effective = (size - 1) * dilation + 1
+    out = [-(-d // stride) if padding == SAME else (d + stride - effective) // stride for d in shape[1:3]]
+    return [shape[0], *out, channels]
+
+
+# ----------------------------------------------------------------------------------------- cases
+def integer_cases(net, inputs):
+    """Full range, near the zero point, extremes."""
+    kinds = [lambda lo, hi, zero, shape: net.rng.integers(lo, hi + 1, shape),
+             lambda lo, hi, zero, shape: np.rint(net.rng.normal(zero, (hi - lo) / 32, shape)),
+             lambda lo, hi, zero, shape: net.rng.choice([lo, hi], shape)]
+    return [[draw(net, i, kind) for i in inputs] for kind in kinds]
+
+
+def draw(net, index, kind):
+    dtype, shape, _, zero_point = net.info(index)
+    limits = np.iinfo(dtype)
+    return np.clip(kind(limits.min, limits.max, zero_point, shape), limits.min, limits.max).astype(dtype)
+
+
+def tie_cases(net, inputs):
+    """Integer cases, and one where many maxima are equal."""
+    few = lambda lo, hi, zero, shape: net.rng.integers(0, 3, shape)  # noqa: E731
+    return integer_cases(net, inputs) + [[draw(net, i, few) for i in inputs]]
+
+
+def float_cases(net, inputs):
+    """Random values; exact ties between two codes (the scale is 1/8); values that saturate.
+
+    None exceeds what the reference can convert to int32: its answer beyond that depends on the CPU.
+    """
+    shape = net.tensors[inputs[0]].shape
+    values = [net.rng.normal(0, 6, shape), net.rng.integers(-256, 257, shape) / 16,
+              net.rng.normal(0, 1, shape) * 10.0 ** net.rng.integers(-8, 7, shape)]
+    return [[v.astype(np.float32)] for v in values]
+
+
+# ------------------------------------------------------------------------------------ the models
+@model("CONV_2D int8, per-axis weights, 3x3, stride 2, SAME, RELU6")
+def conv_i8_per_axis_stride2_same(m):
+    x = m.tensor("input", np.int8, [1, 9, 11, 5], 0.047, -9)
+    return [x], [m.conv(x, "conv", 3, 20, stride=2, act=RELU6, zero_point=-128, out_range=7.5)]
+
+
+@model("CONV_2D uint8, asymmetric per-tensor weights, 3x3, SAME")
+def conv_u8_asymmetric(m):
+    x = m.tensor("input", np.uint8, [1, 7, 8, 6], 0.031, 119)
+    return [x], [m.conv(x, "conv", 3, 17, zero_point=131, version=1)]
+
+
+@model("CONV_2D int8, 3 groups, 3x3, SAME, RELU")
+def conv_i8_grouped(m):
+    x = m.tensor("input", np.int8, [1, 6, 7, 12], 0.05, 4)
+    return [x], [m.conv(x, "conv", 3, 15, groups=3, act=RELU, zero_point=-60, version=6)]
+
+
+@model("CONV_2D int8, dilation 2, VALID, batch 2")
+def conv_i8_dilated_valid_batch2(m):
+    x = m.tensor("input", np.int8, [2, 9, 8, 4], 0.02, 17)
+    return [x], [m.conv(x, "conv", 3, 9, dilation=2, padding=VALID, zero_point=11)]
+
+
+@model("CONV_2D int8, 1x1, input zero point at the lower end, more than one vector of channels")
+def conv_i8_pointwise(m):
+    x = m.tensor("input", np.int8, [1, 5, 5, 37], 0.023, -128)
+    return [x], [m.conv(x, "conv", 1, 35, zero_point=-3)]
+
+
+@model("CONV_2D int16 activations, int8 per-axis weights, int64 bias, stride 2, SAME")
+def conv_i16(m):
+    x = m.tensor("input", np.int16, [1, 7, 6, 5], 1 / 4096, 0)
+    return [x], [m.conv(x, "conv", 3, 11, stride=2, act=RELU, version=4)]
+
+
+@model("DEPTHWISE_CONV_2D int8, per-axis weights, multiplier 2, 3x3, stride 2, SAME")
+def depthwise_i8_multiplier2(m):
+    x = m.tensor("input", np.int8, [1, 8, 9, 9], 0.04, 21)
+    return [x], [m.depthwise(x, "depthwise", 3, stride=2, multiplier=2, zero_point=-5)]
+
+
+@model("FULLY_CONNECTED int8, per-tensor weights, RELU, batch 3")
+def fully_connected_i8_relu(m):
+    x = m.tensor("input", np.int8, [3, 53], 0.06, 12)
+    return [x], [m.dense(x, "dense", 26, act=RELU, zero_point=-100)]
+
+
+@model("FULLY_CONNECTED int8, per-axis weights")
+def fully_connected_i8_per_axis(m):
+    x = m.tensor("input", np.int8, [1, 64], 0.06, -31)
+    return [x], [m.dense(x, "dense", 33, zero_point=8, per_axis=True, version=12)]
+
+
+@model("FULLY_CONNECTED uint8, asymmetric weights, RELU, batch 2")
+def fully_connected_u8_relu(m):
+    x = m.tensor("input", np.uint8, [2, 47], 0.02, 140)
+    return [x], [m.dense(x, "dense", 21, act=RELU, zero_point=30, version=1)]
+
+
+@model("ADD int8, the second input broadcast over batch and space, RELU")
+def add_i8_broadcast(m):
+    a = m.tensor("a", np.int8, [2, 5, 6, 7], 0.041, -20)
+    b = m.tensor("b", np.int8, [1, 1, 1, 7], 0.093, -10)
+    return [a, b], [m.add(a, b, "add/relu", [2, 5, 6, 7], 0.062, -70, RELU)]
+
+
+@model("AVERAGE_POOL_2D int8, 3x3, stride 2, SAME: windows at the edge average fewer pixels")
+def average_pool_i8(m):
+    x = m.tensor("input", np.int8, [1, 8, 7, 19], 0.1, -7)
+    return [x], [m.pool(x, "pool", "AVERAGE_POOL_2D", 3, 2, SAME)]
+
+
+@model("MAX_POOL_2D uint8, 2x2, VALID, RELU6")
+def max_pool_u8(m):
+    x = m.tensor("input", np.uint8, [1, 7, 8, 18], 0.05, 90)
+    return [x], [m.pool(x, "pool/relu6", "MAX_POOL_2D", 2, 2, VALID, RELU6, version=1)]
+
+
+@model("MEAN int8 over height and width, output scale different from the input's")
+def mean_i8(m):
+    x = m.tensor("input", np.int8, [2, 7, 5, 18], 0.05, -14)
+    return [x], [m.mean(x, "mean", [1, 2], [2, 18], 0.0131, 5)]
+
+
+@model("CONCATENATION uint8 of three inputs with three scales: two are requantized")
+def concat_u8_rescale(m):
+    parts = [m.tensor(f"input{i}", np.uint8, [1, 4, 3, c], s, z)
+             for i, (c, s, z) in enumerate([(5, 0.031, 128), (8, 0.047, 101), (3, 0.019, 14)])]
+    y = m.tensor("concat", np.uint8, [1, 4, 3, 16], 0.047, 101)
+    m.op("CONCATENATION", parts, [y], S.ConcatenationOptionsT(), 1, axis=3)
+    return parts, [y]
+
+
+@model("SPLIT int8 into three, joined again in another order and along another axis")
+def split_concat_i8(m):
+    x = m.tensor("input", np.int8, [1, 4, 5, 12], 0.03, -2)
+    parts = [m.like(x, f"split/{i}", [1, 4, 5, 4]) for i in range(3)]
+    m.op("SPLIT", [m.const("split/axis", np.array(3, np.int32)), x], parts, S.SplitOptionsT(), 2, numSplits=3)
+    y = m.like(x, "concat", [1, 12, 5, 4])
+    m.op("CONCATENATION", [parts[2], parts[0], parts[1]], [y], S.ConcatenationOptionsT(), 2, axis=1)
+    return [x], [y, parts[1]]
+
+
+@model("RESIZE_BILINEAR int8, 5x6 to 9x11, half_pixel_centers")
+def resize_bilinear_i8(m):
+    x = m.tensor("input", np.int8, [1, 5, 6, 7], 0.03, 3)
+    y = m.like(x, "resize", [1, 9, 11, 7])
+    size = m.const("resize/size", np.array([9, 11], np.int32))
+    m.op("RESIZE_BILINEAR", [x, size], [y], S.ResizeBilinearOptionsT(), 3, alignCorners=False, halfPixelCenters=True)
+    return [x], [y]
+
+
+@model("RESIZE_BILINEAR uint8, 4x5 to 7x9, align_corners")
+def resize_bilinear_u8(m):
+    x = m.tensor("input", np.uint8, [1, 4, 5, 6], 0.03, 77)
+    y = m.like(x, "resize", [1, 7, 9, 6])
+    size = m.const("resize/size", np.array([7, 9], np.int32))
+    m.op("RESIZE_BILINEAR", [x, size], [y], S.ResizeBilinearOptionsT(), 1, alignCorners=True, halfPixelCenters=False)
+    return [x], [y]
+
+
+@model("ARG_MAX int8 along the last axis, int32 result: the first of equal maxima wins", tie_cases)
+def arg_max_i8(m):
+    x = m.tensor("input", np.int8, [1, 6, 7, 13], 0.03, 0)
+    y = m.tensor("arg_max", np.int32, [1, 6, 7])
+    axis = m.const("arg_max/axis", np.array([3], np.int32))
+    m.op("ARG_MAX", [x, axis], [y], S.ArgMaxOptionsT(), 2, outputType=S.TensorType.INT32)
+    return [x], [y]
+
+
+@model("SOFTMAX int8, rows of 11, beta 1")
+def softmax_i8(m):
+    x = m.tensor("input", np.int8, [9, 11], 0.0621, 24)
+    return [x], [m.softmax(x, "softmax")]
+
+
+@model("SOFTMAX uint8, rows of 10, beta 0.7")
+def softmax_u8(m):
+    x = m.tensor("input", np.uint8, [8, 10], 0.081, 130)
+    return [x], [m.softmax(x, "softmax", beta=0.7)]
+
+
+@model("SOFTMAX int16, rows of 9")
+def softmax_i16(m):
+    x = m.tensor("input", np.int16, [8, 9], 1 / 4096, 0)
+    return [x], [m.softmax(x, "softmax")]
+
+
+@model("QUANTIZE float32 to int8", float_cases)
+def quantize_f32_i8(m):
+    x = m.tensor("input", np.float32, [1, 8, 9, 5])
+    y = m.tensor("quantize", np.int8, [1, 8, 9, 5], 0.125, -11)
+    m.op("QUANTIZE", [x], [y], S.QuantizeOptionsT(), 1)
+    return [x], [y]
+
+
+@model("DEQUANTIZE int8 to float32")
+def dequantize_i8(m):
+    x = m.tensor("input", np.int8, [1, 5, 6, 11], 0.0173, -41)
+    y = m.tensor("dequantize", np.float32, [1, 5, 6, 11])
+    m.op("DEQUANTIZE", [x], [y], S.DequantizeOptionsT(), 2)
+    return [x], [y]
+
+
+@model("QUANTIZE used to requantize: uint8 to int8, then int8 to a coarser int8")
+def requantize_u8_i8(m):
+    x = m.tensor("input", np.uint8, [1, 6, 6, 10], 0.021, 120)
+    y = m.tensor("requantize/int8", np.int8, [1, 6, 6, 10], 0.0237, -3)
+    z = m.tensor("requantize/coarse", np.int8, [1, 6, 6, 10], 0.0391, 9)
+    m.op("QUANTIZE", [x], [y], S.QuantizeOptionsT(), 2)
+    m.op("QUANTIZE", [y], [z], S.QuantizeOptionsT(), 2)
+    return [x], [y, z]
+
+
+@model("A residual int8 net of 12 operators: conv, depthwise, pointwise, ADD, two pools, "
+       "CONCATENATION, conv, ADD, MEAN, FULLY_CONNECTED, SOFTMAX")
+def residual_net_i8(m):
+    image = m.tensor("image", np.int8, [1, 16, 16, 3], 1 / 64, 0)
+    stem = m.conv(image, "stem", 3, 16, stride=2, act=RELU6, zero_point=-128, out_range=6.0)
+    deep = m.depthwise(stem, "block/depthwise", 3, act=RELU6, zero_point=-128, out_range=6.0)
+    thin = m.conv(deep, "block/pointwise", 1, 16, zero_point=6, out_range=22.0)
+    joined = m.add(thin, stem, "block/add/relu", [1, 8, 8, 16], 0.045, -128, RELU)
+    high = m.pool(joined, "pool/max", "MAX_POOL_2D", 2, 2, VALID)
+    flat = m.pool(joined, "pool/average", "AVERAGE_POOL_2D", 2, 2, VALID)
+    both = m.like(joined, "pool/concat", [1, 4, 4, 32])
+    m.op("CONCATENATION", [high, flat], [both], S.ConcatenationOptionsT(), 2, axis=3)
+    wide = m.conv(both, "tail/conv", 3, 32, zero_point=2, out_range=130.0)
+    sums = m.add(wide, both, "tail/add", [1, 4, 4, 32], 0.45, -15)
+    mean = m.mean(sums, "mean", [1, 2], [1, 32], 0.4, -20)
+    logits = m.dense(mean, "logits", 10, zero_point=-4, out_range=90.0)
+    return [image], [m.softmax(logits, "probabilities", beta=0.06)]
+
+
+# --------------------------------------------------------------------------------------- writing
+def write(name, folder):
+    description, build, cases = MODELS[name]
+    net = Net(description, np.random.default_rng(zlib.crc32(name.encode())))
+    inputs, outputs = build(net)
+    data = net.finish(inputs, outputs)
+    golden = {}
+    for k, case in enumerate(cases(net, inputs)):
+        results = Reference(data).run(*case)
+        again = Reference(data).run(*case)
+        if not all(np.array_equal(a, b) for a, b in zip(results, again, strict=True)):
+            raise SystemExit(f"{name}: two runs of case {k} differ")
+        golden.update({f"case{k}_in{i}": x for i, x in enumerate(case)})
+        golden.update({f"case{k}_out{j}": y for j, y in enumerate(results)})
+    share = most_common_share(golden["case0_out0"])
+    if share > 0.75:
+        raise SystemExit(f"{name}: {share:.0%} of the golden is one value; choose other scales")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.tflite").write_bytes(data)
+    np.savez(folder / "golden.npz", **golden)
+    (folder / "manifest.toml").write_text(manifest(folder, description, net))
+    print(f"{name:<32} {len(data):6} bytes, {len(net.operators):2} operators, most common output {share:.0%}")
+
+
+def most_common_share(values):
+    return np.unique(values, return_counts=True)[1].max() / values.size
+
+
+def manifest(folder, description, net):
+    sha256 = {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in ("model.tflite", "golden.npz")}
+    names = {v: k for k, v in vars(S.BuiltinOperator).items() if isinstance(v, int)}
+    operators = sorted({names[getattr(S.BuiltinOperator, code)] for code, _ in net.codes})
+    return f'''description = "{description}"
+source = "tests/models/make_models.py"
+licence = "MIT OR Apache-2.0"
+operators = [{", ".join(f'"{o}"' for o in operators)}]
+
+[model]
+file = "model.tflite"
+sha256 = "{sha256["model.tflite"]}"
+
+[golden]
+file = "golden.npz"
+sha256 = "{sha256["golden.npz"]}"
+engine = "LiteRT (ai-edge-litert), OpResolverType.BUILTIN_REF, 1 thread"
+engine_version = "{importlib.metadata.version("ai-edge-litert")}"
+tolerance_lsb = 0
+'''
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default=HERE)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these models")
+    options = parser.parse_args()
+    for name in options.names or MODELS:
+        write(name, options.out / name)
+
+
+if __name__ == "__main__":
+    main()
