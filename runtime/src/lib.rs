@@ -7,7 +7,7 @@
 //! - [`fixedpoint`]: the definition of every rounding and rescale (numerics.md B, C, D).
 //! - [`rescale`]: cheap requantization forms, and the proof that one equals its definition.
 //! - [`cpu`]: the CPU levels that code is generated for.
-//! - [`abi`]: the C structures of a compiled artefact, and TensorDesc.
+//! - [`abi`]: the C structures of a compiled artefact, and [`TensorDesc`](abi::TensorDesc).
 
 pub mod abi;
 pub mod arena;
@@ -17,8 +17,8 @@ pub mod fixedpoint;
 pub mod rescale;
 pub mod tensor;
 
-//TMP pub use abi::TensorDesc;
+pub use abi::TensorDesc;
 pub use arena::AlignedBuf;
-//TMP pub use cpu::{Arch, CpuLevel};
+pub use cpu::{Arch, CpuLevel};
 pub use dtype::DType;
 pub use tensor::{Element, Tensor, TensorError};

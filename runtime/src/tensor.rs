@@ -64,6 +64,7 @@ macro_rules! elements {
 elements!(f32 => F32, f64 => F64, i8 => I8, u8 => U8, i16 => I16, u16 => U16, i32 => I32, i64 => I64);
 
 /// Runs `$body` with `$s` bound to the elements of `$t` as a typed slice.
+#[rustfmt::skip]
 macro_rules! with_elements {
     ($tensor:expr, $view:ident, |$s:ident| $body:expr) => {
         match $tensor.dtype {
@@ -103,6 +104,8 @@ macro_rules! with_elements {
     };
 }
 
+// One cast is the identity for one of the element types.
+#[allow(clippy::unnecessary_cast)]
 impl Tensor {
     /// A tensor of zeros.
     ///

@@ -1,0 +1,373 @@
+//! The search for constants under which a form equals its reference, and the check.
+//!
+//! Invariant: [`holds`] is the only way to accept constants. Source: numerics.md F.
+
+use super::reference::{Output, Reference, Steps};
+use super::{RescaleChannel, RescaleForm, relu_f32, signed_f32, signed_f64};
+
+/// Above this the magic-number rounding of f32 is not valid.
+const MAX_F32: f64 = 4194304.0;
+/// Likewise for f64.
+const MAX_F64: f64 = 2147483648.0;
+/// How far the scale is moved, in units of the last place, nearest first.
+const SCALE_ULPS: [i32; 9] = [0, 1, -1, 2, -2, 3, -3, 4, -4];
+/// Multiples of the double-rounding offset ε that are tried, likeliest first.
+const OFFSETS: [f64; 6] = [1.0, 0.75, 1.25, 0.5, 1.5, 0.0];
+/// Multiples of the scale tried as an offset where the reference has none, likeliest first: they
+/// make up for the rounding of the f32 product.
+const OFFSETS_WITHOUT_EPSILON: [f64; 6] = [0.0, 0.25, 0.125, 0.0625, 0.375, 0.5];
+
+/// What [`prove_layer_explained`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerProof {
+    /// The first preferred form proven for all channels, else [`RescaleForm::Exact`].
+    pub form: RescaleForm,
+    /// Its constants; for `Exact`, the real multipliers with bias 0, for reports only.
+    pub channels: Vec<RescaleChannel>,
+    /// Each form that was tried in vain, with the first channel on which it failed.
+    pub failures: Vec<(RescaleForm, usize)>,
+}
+
+/// Constants with which `form` equals `reference` on every accumulator of `acc_range` (inclusive),
+/// for an output of zero point `zp` clamped to `lo..=hi`. `None` when none were found, or when the
+/// reference is not monotone there (its left shift wraps). [`RescaleForm::Exact`] needs no proof.
+pub fn prove_channel(
+    reference: Reference,
+    zp: i32,
+    lo: i32,
+    hi: i32,
+    acc_range: (i64, i64),
+    form: RescaleForm,
+) -> Option<RescaleChannel> {
+    if form == RescaleForm::Exact {
+        return Some(RescaleChannel {
+            scale: reference.multiplier(),
+            bias: 0.0,
+        });
+    }
+    let out = Output { zp, lo, hi };
+    find_constants(
+        reference,
+        out,
+        &Steps::new(reference, out, acc_range)?,
+        form,
+    )
+}
+
+/// The first form of `prefer` that is proven for all channels, with its constants, else
+/// [`RescaleForm::Exact`]. `refs` and `ranges` have one entry per channel.
+pub fn prove_layer(
+    refs: &[Reference],
+    zp: i32,
+    lo: i32,
+    hi: i32,
+    ranges: &[(i64, i64)],
+    prefer: &[RescaleForm],
+) -> (RescaleForm, Vec<RescaleChannel>) {
+    let proof = prove_layer_explained(refs, zp, lo, hi, ranges, prefer);
+    (proof.form, proof.channels)
+}
+
+/// [`prove_layer`], with the channel on which each rejected form failed.
+pub fn prove_layer_explained(
+    refs: &[Reference],
+    zp: i32,
+    lo: i32,
+    hi: i32,
+    ranges: &[(i64, i64)],
+    prefer: &[RescaleForm],
+) -> LayerProof {
+    let out = Output { zp, lo, hi };
+    // A missing range is an unknown one: empty, hence refused.
+    let range = |c: usize| ranges.get(c).copied().unwrap_or((1, 0));
+    let mut steps: Vec<Option<Steps>> = Vec::with_capacity(refs.len());
+    let mut failures = vec![];
+    for &form in prefer.iter().filter(|&&f| f != RescaleForm::Exact) {
+        let mut channels = Vec::with_capacity(refs.len());
+        for (c, &reference) in refs.iter().enumerate() {
+            if c == steps.len() {
+                steps.push(Steps::new(reference, out, range(c)));
+            }
+            let found = steps[c]
+                .as_ref()
+                .and_then(|s| find_constants(reference, out, s, form));
+            let Some(channel) = found else {
+                failures.push((form, c));
+                break;
+            };
+            channels.push(channel);
+        }
+        if channels.len() == refs.len() {
+            return LayerProof {
+                form,
+                channels,
+                failures,
+            };
+        }
+    }
+    let exact = |r: &Reference| RescaleChannel {
+        scale: r.multiplier(),
+        bias: 0.0,
+    };
+    LayerProof {
+        form: RescaleForm::Exact,
+        channels: refs.iter().map(exact).collect(),
+        failures,
+    }
+}
+
+/// Tries the candidates of a form, likeliest first.
+fn find_constants(
+    reference: Reference,
+    out: Output,
+    steps: &Steps,
+    form: RescaleForm,
+) -> Option<RescaleChannel> {
+    let accepted = |ch: &RescaleChannel| holds(form, ch, out, steps);
+    match form {
+        RescaleForm::ReluF32 | RescaleForm::SignedF32 => f32_candidates(reference).find(accepted),
+        RescaleForm::SignedF64 => f64_candidates(reference).find(accepted),
+        RescaleForm::Exact => None,
+    }
+}
+
+/// Scale ± 4 ulp times six offsets.
+fn f32_candidates(reference: Reference) -> impl Iterator<Item = RescaleChannel> {
+    let scale = reference.multiplier() as f32;
+    let epsilon = reference.offset();
+    let (unit, factors) = if epsilon > 0.0 {
+        (epsilon, OFFSETS)
+    } else {
+        (f64::from(scale), OFFSETS_WITHOUT_EPSILON)
+    };
+    let scales = SCALE_ULPS.into_iter().filter_map(move |ulps| {
+        let moved = f32::from_bits(scale.to_bits().checked_add_signed(ulps)?);
+        (moved.is_finite() && (ulps == 0 || scale > 0.0)).then_some(f64::from(moved))
+    });
+    scales.flat_map(move |scale| {
+        factors.into_iter().map(move |f| RescaleChannel {
+            scale,
+            bias: f64::from((f * unit) as f32),
+        })
+    })
+}
+
+/// The exact scale with the exact offset, plus half of the finest product so that an exact tie
+/// goes away from zero; then the offset alone.
+fn f64_candidates(reference: Reference) -> impl Iterator<Item = RescaleChannel> {
+    let (scale, epsilon) = (reference.multiplier(), reference.offset());
+    let biases = match reference {
+        Reference::DoubleRounding(m) => {
+            let half_unit = 2f64.powi(m.shift.saturating_sub(32));
+            [epsilon + half_unit, epsilon, epsilon * 0.75]
+        }
+        Reference::F64(_) => [0.0, 2f64.powi(-40), 2f64.powi(-30)],
+    };
+    biases
+        .into_iter()
+        .map(move |bias| RescaleChannel { scale, bias })
+}
+
+/// True iff the form equals the reference on all of `steps.lo..=steps.hi`: non-negative constants
+/// make it monotone, the rounding trick is valid at both ends (hence between them), and values
+/// agree at the ends and on both sides of every step.
+fn holds(form: RescaleForm, ch: &RescaleChannel, out: Output, steps: &Steps) -> bool {
+    let usable = ch.scale >= 0.0 && ch.bias >= 0.0 && ch.scale.is_finite() && ch.bias.is_finite();
+    if !usable {
+        return false;
+    }
+    let limit = if form == RescaleForm::SignedF64 {
+        MAX_F64
+    } else {
+        MAX_F32
+    };
+    // 1 covers the roundings of the product and of the sum below the limit.
+    let magnitude = |acc: i32| f64::from(acc).abs() * ch.scale + ch.bias + 1.0;
+    if !(magnitude(steps.lo) < limit && magnitude(steps.hi) < limit) {
+        return false;
+    }
+    let (s, b) = (ch.scale as f32, ch.bias as f32);
+    match form {
+        RescaleForm::ReluF32 => agrees(|acc| relu_f32(acc, s, b), out, steps),
+        RescaleForm::SignedF32 => agrees(|acc| signed_f32(acc, s, b), out, steps),
+        RescaleForm::SignedF64 => agrees(|acc| signed_f64(acc, ch.scale, ch.bias), out, steps),
+        RescaleForm::Exact => true,
+    }
+}
+
+/// Compares a monotone `f` (without zero point and clamp) with the steps. Levels lie within the
+/// clamp, so the clamp matters only at the ends.
+fn agrees(f: impl Fn(i32) -> i32, out: Output, steps: &Steps) -> bool {
+    /// Steps checked between two looks at the result; a multiple of the vector width.
+    const CHUNK: usize = 64;
+    let clamped = |acc| f(acc).wrapping_add(out.zp).max(out.lo).min(out.hi);
+    if clamped(steps.lo) != steps.first || clamped(steps.hi) != steps.last {
+        return false;
+    }
+    let base = steps.first + 1 - out.zp;
+    steps
+        .thresholds
+        .chunks(CHUNK)
+        .enumerate()
+        .all(|(i, chunk)| {
+            let first = base + (i * CHUNK) as i32;
+            let wrong = chunk.iter().zip(first..).fold(0u32, |wrong, (&t, level)| {
+                wrong | u32::from(f(t) < level) | u32::from(f(t.wrapping_sub(1)) >= level)
+            });
+            wrong == 0
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::eval;
+    use super::*;
+    use crate::fixedpoint::{Multiplier, quantize_multiplier};
+
+    const CHEAP: [RescaleForm; 3] = [
+        RescaleForm::ReluF32,
+        RescaleForm::SignedF32,
+        RescaleForm::SignedF64,
+    ];
+
+    fn assert_equal_everywhere(
+        reference: Reference,
+        (zp, lo, hi): (i32, i32, i32),
+        range: (i64, i64),
+        form: RescaleForm,
+    ) -> bool {
+        let Some(ch) = prove_channel(reference, zp, lo, hi, range, form) else {
+            return false;
+        };
+        for acc in range.0 as i32..=range.1 as i32 {
+            let want = reference.eval(zp, lo, hi, acc);
+            assert_eq!(
+                eval(form, &ch, zp, lo, hi, acc),
+                want,
+                "{form:?} {reference:?} {acc}"
+            );
+        }
+        true
+    }
+
+    #[test]
+    fn proven_constants_are_right_on_every_accumulator() {
+        let mut proven = [0; 3];
+        for i in 0..60 {
+            let m = 0.0003 * 1.17f64.powi(i % 30);
+            let reference = if i % 3 == 0 {
+                Reference::F64(m)
+            } else {
+                Reference::DoubleRounding(quantize_multiplier(m))
+            };
+            for (n, form) in CHEAP.into_iter().enumerate() {
+                let lo = if form == RescaleForm::ReluF32 {
+                    -7
+                } else {
+                    -128
+                };
+                let ok = assert_equal_everywhere(reference, (-7, lo, 127), (-70_000, 90_000), form);
+                proven[n] += u32::from(ok);
+            }
+        }
+        assert!(proven.iter().all(|&n| n >= 55), "{proven:?} of 60");
+    }
+
+    #[test]
+    fn f64_form_covers_signed_double_rounding() {
+        for k in 0..200 {
+            let m = Multiplier::new((1 << 30) + 5_368_709 * k + 1, -(k % 12) - 1);
+            let reference = Reference::DoubleRounding(m);
+            let range = (-3_000_000, 3_000_000);
+            let proof = prove_channel(reference, 3, -128, 127, range, RescaleForm::SignedF64);
+            assert!(proof.is_some(), "{m:?}");
+        }
+    }
+
+    #[test]
+    fn relu_form_fails_on_signed_output() {
+        let reference = Reference::DoubleRounding(quantize_multiplier(0.0123));
+        let range = (-20_000, 20_000);
+        assert_eq!(
+            prove_channel(reference, 0, -128, 127, range, RescaleForm::ReluF32),
+            None
+        );
+        assert!(prove_channel(reference, 0, 0, 127, range, RescaleForm::ReluF32).is_some());
+    }
+
+    #[test]
+    fn wrong_constants_do_not_hold() {
+        let m = 0.0123;
+        let reference = Reference::DoubleRounding(quantize_multiplier(m));
+        let out = Output {
+            zp: -128,
+            lo: -128,
+            hi: 127,
+        };
+        let steps = Steps::new(reference, out, (-50_000, 50_000)).unwrap();
+        let plain = RescaleChannel {
+            scale: f64::from(m as f32),
+            bias: 0.0,
+        };
+        assert!(!holds(RescaleForm::ReluF32, &plain, out, &steps));
+        let nan = RescaleChannel {
+            scale: f64::NAN,
+            bias: 0.0,
+        };
+        assert!(!holds(RescaleForm::ReluF32, &nan, out, &steps));
+    }
+
+    #[test]
+    fn magic_rounding_must_be_in_range() {
+        let reference = Reference::F64(1.0);
+        let range = (0, 5_000_000);
+        assert_eq!(
+            prove_channel(reference, 0, 0, 255, range, RescaleForm::ReluF32),
+            None
+        );
+        assert!(prove_channel(reference, 0, 0, 255, range, RescaleForm::SignedF64).is_some());
+    }
+
+    #[test]
+    fn layers_fall_back_and_say_why() {
+        let refs = [0.0123, 0.0217].map(|m| Reference::DoubleRounding(quantize_multiplier(m)));
+        let ranges = [(-20_000, 20_000); 2];
+        let proof = prove_layer_explained(&refs, 0, -128, 127, &ranges, &CHEAP);
+        assert_eq!(proof.form, RescaleForm::SignedF32);
+        assert_eq!(
+            (proof.failures, proof.channels.len()),
+            (vec![(RescaleForm::ReluF32, 0)], 2)
+        );
+        let wraps = [
+            refs[0],
+            Reference::DoubleRounding(Multiplier::new(1 << 30, 40)),
+        ];
+        let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &CHEAP[1..]);
+        assert_eq!(proof.form, RescaleForm::Exact);
+        assert_eq!(
+            proof.failures,
+            [(RescaleForm::SignedF32, 1), (RescaleForm::SignedF64, 1)]
+        );
+        assert_eq!(
+            prove_layer(&refs, 0, -128, 127, &[], &CHEAP).0,
+            RescaleForm::Exact
+        );
+    }
+
+    #[test]
+    fn constant_channels() {
+        for reference in [
+            Reference::DoubleRounding(Multiplier::ZERO),
+            Reference::F64(0.0),
+        ] {
+            for form in CHEAP {
+                assert!(assert_equal_everywhere(
+                    reference,
+                    (5, -128, 127),
+                    (-100, 100),
+                    form
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What a rescale must equal: the reference, its domain, and its steps.
+//!
+//! Private to `rescale` except for [`Reference`].
+
+use crate::fixedpoint::{Multiplier, mul_by_quantized, requantize_f64};
+
+/// The framework's own requantization of one channel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reference {
+    /// [`mul_by_quantized`], numerics.md C: TFLite conv, depthwise, ….
+    DoubleRounding(Multiplier),
+    /// [`requantize_f64`] by a real multiplier, numerics.md D.3: TFLite FULLY_CONNECTED.
+    F64(f64),
+}
+
+impl Reference {
+    /// The output code of `acc`: rescaled, plus `zp` (wrapping), then max(`lo`), then min(`hi`).
+    #[inline]
+    pub fn eval(&self, zp: i32, lo: i32, hi: i32, acc: i32) -> i32 {
+        let rescaled = match *self {
+            Reference::DoubleRounding(m) => mul_by_quantized(acc, m),
+            Reference::F64(m) => requantize_f64(i64::from(acc), m),
+        };
+        rescaled.wrapping_add(zp).max(lo).min(hi)
+    }
+
+    /// The real multiplier.
+    pub fn multiplier(&self) -> f64 {
+        match *self {
+            Reference::DoubleRounding(m) => m.to_f64(),
+            Reference::F64(m) => m,
+        }
+    }
+
+    /// By how many output units the reference's thresholds lie nearer to zero than those of
+    /// rounding the real product: `2^(shift-1)` for double rounding, otherwise 0.
+    pub(super) fn offset(&self) -> f64 {
+        match *self {
+            Reference::DoubleRounding(m) if m.shift < 0 => 2f64.powi(m.shift - 1),
+            _ => 0.0,
+        }
+    }
+
+    /// True when the reference is monotone on `lo..=hi` and nothing in it wraps.
+    fn is_monotone(&self, lo: i32, hi: i32) -> bool {
+        match *self {
+            Reference::DoubleRounding(m) => {
+                let fits = |x: i32| {
+                    (i64::from(x) << m.shift.clamp(0, 31)) == i64::from(x << m.shift.clamp(0, 31))
+                };
+                m.mantissa >= 0 && (-31..=30).contains(&m.shift) && fits(lo) && fits(hi)
+            }
+            Reference::F64(m) => {
+                let fits = |x: i32| (f64::from(x) * m).abs() < 2147483647.0;
+                m >= 0.0 && m.is_finite() && fits(lo) && fits(hi)
+            }
+        }
+    }
+}
+
+/// The output clamp and zero point of a layer.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub zp: i32,
+    pub lo: i32,
+    pub hi: i32,
+}
+
+/// Zero points beyond this are refused: adding one must not wrap.
+const MAX_ZERO_POINT: i32 = 1 << 24;
+
+/// The reference as a step function on the accumulators `lo..=hi`: `first` at `lo`, and the level
+/// `first + 1 + i` from accumulator `thresholds[i]` on.
+pub(super) struct Steps {
+    pub lo: i32,
+    pub hi: i32,
+    pub first: i32,
+    pub last: i32,
+    pub thresholds: Vec<i32>,
+}
+
+impl Steps {
+    /// The steps on an accumulator range; `None` where the reference is not monotone, or the range
+    /// is empty or leaves int32. Each threshold `t` of level `k` is checked: `g(t-1) < k <= g(t)`.
+    pub fn new(reference: Reference, out: Output, range: (i64, i64)) -> Option<Steps> {
+        let (lo, hi) = (i32::try_from(range.0).ok()?, i32::try_from(range.1).ok()?);
+        let sane_zero_point = out.zp.unsigned_abs() <= MAX_ZERO_POINT as u32;
+        if lo > hi || !sane_zero_point || !reference.is_monotone(lo, hi) {
+            return None;
+        }
+        match reference {
+            Reference::DoubleRounding(m) => {
+                let g = |acc| {
+                    mul_by_quantized(acc, m)
+                        .wrapping_add(out.zp)
+                        .max(out.lo)
+                        .min(out.hi)
+                };
+                Steps::of(g, reference, out.zp, lo, hi)
+            }
+            Reference::F64(m) => {
+                let g = |acc| {
+                    let rescaled = requantize_f64(i64::from(acc), m);
+                    rescaled.wrapping_add(out.zp).max(out.lo).min(out.hi)
+                };
+                Steps::of(g, reference, out.zp, lo, hi)
+            }
+        }
+    }
+
+    fn of(
+        g: impl Fn(i32) -> i32,
+        reference: Reference,
+        zp: i32,
+        lo: i32,
+        hi: i32,
+    ) -> Option<Steps> {
+        let (first, last) = (g(lo), g(hi));
+        if first > last {
+            return None;
+        }
+        let (inv, offset) = (1.0 / reference.multiplier(), reference.offset());
+        let mut thresholds = Vec::with_capacity((i64::from(last) - i64::from(first)) as usize);
+        for k in first + 1..=last {
+            let level = f64::from(k) - f64::from(zp);
+            let nearer = if level > 0.0 { -offset } else { offset };
+            let guess = ceil((level - 0.5 + nearer) * inv);
+            thresholds.push(threshold(&g, k, guess, lo, hi));
+        }
+        Some(Steps {
+            lo,
+            hi,
+            first,
+            last,
+            thresholds,
+        })
+    }
+}
+
+/// `ceil` without a call into libm on baseline x86-64.
+fn ceil(x: f64) -> i64 {
+    let truncated = x as i64;
+    truncated + i64::from((truncated as f64) < x)
+}
+
+/// The smallest `t` in `lo+1..=hi` with `g(t) >= k`, given `g(lo) < k <= g(hi)` and a monotone `g`:
+/// `guess` when it is right, else found from there by doubling steps and bisection.
+fn threshold(g: &impl Fn(i32) -> i32, k: i32, guess: i64, lo: i32, hi: i32) -> i32 {
+    let guess = guess.clamp(i64::from(lo) + 1, i64::from(hi)) as i32;
+    let reached = g(guess) >= k;
+    if reached && g(guess - 1) < k {
+        return guess;
+    }
+    let (mut below, mut above) = (lo, hi);
+    let mut step = 1i32;
+    if reached {
+        above = guess - 1;
+        while let Some(t) = above.checked_sub(step).filter(|&t| t > lo) {
+            if g(t) < k {
+                below = t;
+                break;
+            }
+            above = t;
+            step = step.saturating_mul(2);
+        }
+    } else {
+        below = guess;
+        while let Some(t) = below.checked_add(step).filter(|&t| t < hi) {
+            if g(t) >= k {
+                above = t;
+                break;
+            }
+            below = t;
+            step = step.saturating_mul(2);
+        }
+    }
+    while i64::from(above) - i64::from(below) > 1 {
+        let middle = ((i64::from(above) + i64::from(below)) / 2) as i32;
+        if g(middle) >= k {
+            above = middle
+        } else {
+            below = middle
+        }
+    }
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixedpoint::quantize_multiplier;
+
+    #[test]
+    fn thresholds_are_the_first_accumulators_of_their_level() {
+        for m in [0.9, 0.0123, 0.00037, 3.7] {
+            let references = [
+                Reference::DoubleRounding(quantize_multiplier(m)),
+                Reference::F64(m),
+            ];
+            for reference in references {
+                let out = Output {
+                    zp: -5,
+                    lo: -128,
+                    hi: 127,
+                };
+                let steps = Steps::new(reference, out, (-40_000, 50_000)).unwrap();
+                let g = |acc| reference.eval(out.zp, out.lo, out.hi, acc);
+                let mut expected = vec![];
+                for acc in -40_000 + 1..=50_000 {
+                    expected.extend((g(acc - 1)..g(acc)).map(|_| acc));
+                }
+                assert_eq!(steps.thresholds, expected, "{reference:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_guess_is_repaired() {
+        let g = |t: i32| i32::from(t >= 77);
+        for guess in [i64::MIN, -1000, 0, 76, 77, 78, 500, i64::MAX] {
+            assert_eq!(threshold(&g, 1, guess, -1000, 1000), 77, "{guess}");
+            assert_eq!(threshold(&g, 1, guess, i32::MIN, i32::MAX), 77, "{guess}");
+            assert_eq!(threshold(&g, 1, guess, 76, 77), 77, "{guess}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_monotone() {
+        let out = Output {
+            zp: 0,
+            lo: -128,
+            hi: 127,
+        };
+        let wraps = Reference::DoubleRounding(Multiplier::new(1 << 30, 8));
+        assert!(Steps::new(wraps, out, (0, 1 << 22)).is_some());
+        assert!(Steps::new(wraps, out, (0, 1 << 23)).is_none());
+        for bad in [f64::NAN, -1.0, f64::INFINITY, 1e9] {
+            assert!(Steps::new(Reference::F64(bad), out, (0, 100)).is_none());
+        }
+        let fine = Reference::F64(0.1);
+        assert!(Steps::new(fine, out, (5, 4)).is_none());
+        assert!(Steps::new(fine, out, (0, 1 << 31)).is_none());
+        assert!(
+            Steps::new(
+                fine,
+                Output {
+                    zp: i32::MAX,
+                    ..out
+                },
+                (0, 9)
+            )
+            .is_none()
+        );
+        let negative = Reference::DoubleRounding(Multiplier::new(-5, 0));
+        assert!(Steps::new(negative, out, (0, 9)).is_none());
+    }
+}
