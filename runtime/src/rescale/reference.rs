@@ -2,7 +2,9 @@
 //!
 //! Private to `rescale` except for [`Reference`].
 
-use crate::fixedpoint::{Multiplier, mul_by_quantized, requantize_f64};
+use crate::fixedpoint::{
+    Multiplier, mul_by_quantized, mul_by_quantized_closed_form, requantize_f64,
+};
 
 /// The framework's own requantization of one channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +83,8 @@ pub(super) struct Steps {
 
 impl Steps {
     /// The steps on an accumulator range; `None` where the reference is not monotone, or the range
-    /// is empty or leaves int32. Each threshold `t` of level `k` is checked: `g(t-1) < k <= g(t)`.
+    /// is empty or leaves int32. The closed form stands for double rounding (its equal, and
+    /// faster). Each threshold `t` of level `k` is checked: `g(t-1) < k <= g(t)`.
     pub fn new(reference: Reference, out: Output, range: (i64, i64)) -> Option<Steps> {
         let (lo, hi) = (i32::try_from(range.0).ok()?, i32::try_from(range.1).ok()?);
         let sane_zero_point = out.zp.unsigned_abs() <= MAX_ZERO_POINT as u32;
@@ -91,7 +94,7 @@ impl Steps {
         match reference {
             Reference::DoubleRounding(m) => {
                 let g = |acc| {
-                    mul_by_quantized(acc, m)
+                    mul_by_quantized_closed_form(acc, m)
                         .wrapping_add(out.zp)
                         .max(out.lo)
                         .min(out.hi)
