@@ -1,0 +1,329 @@
+//! Ops other than control flow: one Cranelift sequence each.
+
+use super::{Walk, flags};
+use crate::CodegenError;
+use cranelift_codegen::ir::{
+    self as clif, InstBuilder, MemFlagsData,
+    condcodes::{FloatCC, IntCC},
+    immediates::{Ieee32, Ieee64},
+    types,
+};
+use qcc_ir::dialect::loops::{DotSigns, Op, Pred};
+use qcc_ir::{OpId, Value};
+use qcc_runtime::cpu::Arch;
+
+impl Walk<'_> {
+    pub(super) fn lane_op(&mut self, op: OpId, kind: &Op) -> Result<(), CodegenError> {
+        if self.memory_op(op, kind)? {
+            return Ok(());
+        }
+        let result = self.pure_op(op, kind)?;
+        let v = self.kernel.result(op);
+        self.set(v, result);
+        Ok(())
+    }
+
+    /// Loads, stores and lookups; false if `kind` is none of them.
+    fn memory_op(&mut self, op: OpId, kind: &Op) -> Result<bool, CodegenError> {
+        let kernel = self.kernel;
+        let operands = kernel.operands(op);
+        match kind {
+            Op::Load(s) => {
+                let ty = self.result_type(op);
+                let (p, at) = self.address(operands[0], &operands[1..], &s.strides, s.offset)?;
+                let v = self.b.ins().load(ty, flags(), p, at);
+                self.set(kernel.result(op), v);
+            }
+            Op::LoadSplat32(s) => {
+                let (p, at) = self.address(operands[0], &operands[1..], &s.strides, s.offset)?;
+                let word = self.b.ins().load(types::I32, flags(), p, at);
+                let v = self.b.ins().splat(types::I32X4, word);
+                let v = self.cast(v, types::I8X16);
+                self.set(kernel.result(op), v);
+            }
+            Op::LoadLow64(s) => {
+                let ty = self.result_type(op);
+                let (p, at) = self.address(operands[0], &operands[1..], &s.strides, s.offset)?;
+                let half = self.b.ins().load(types::F64, flags(), p, at);
+                let v = self.b.ins().scalar_to_vector(types::F64X2, half);
+                let v = self.cast(v, ty);
+                self.set(kernel.result(op), v);
+            }
+            Op::Store(s) => {
+                let v = self.get(operands[0]);
+                let (p, at) = self.address(operands[1], &operands[2..], &s.strides, s.offset)?;
+                self.b.ins().store(flags(), v, p, at);
+            }
+            Op::StoreLow(s) => {
+                let (wide, _) = match s.bytes {
+                    4 => (types::F32X4, types::F32),
+                    8 => (types::F64X2, types::F64),
+                    n => return Err(self.fail(format!("store_low of {n} bytes"))),
+                };
+                let v = self.get(operands[0]);
+                let v = self.cast(v, wide);
+                let low = self.b.ins().extractlane(v, 0);
+                let (p, at) = self.address(operands[1], &operands[2..], &s.strides, s.offset)?;
+                self.b.ins().store(flags(), low, p, at);
+            }
+            Op::Lookup(s) => {
+                let ty = self.result_type(op);
+                let (base, at) = self.address(operands[0], &[], &[], s.offset)?;
+                let index = self.get(operands[1]);
+                let index = self.b.ins().sextend(types::I64, index);
+                let scaled = self.times(index, s.stride);
+                let p = self.b.ins().iadd(base, scaled);
+                let v = self.b.ins().load(ty, flags(), p, at);
+                self.set(kernel.result(op), v);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// index · stride, by a shift where that does it.
+    fn times(&mut self, index: clif::Value, stride: i64) -> clif::Value {
+        match stride {
+            1 => index,
+            s if s > 0 && s & (s - 1) == 0 => {
+                self.b.ins().ishl_imm_u(index, i64::from(s.trailing_zeros()))
+            }
+            s => self.b.ins().imul_imm_s(index, s),
+        }
+    }
+
+    fn pure_op(&mut self, op: OpId, kind: &Op) -> Result<clif::Value, CodegenError> {
+        let ty = self.result_type(op);
+        let arg: Vec<clif::Value> =
+            self.kernel.operands(op).iter().map(|&v: &Value| self.get(v)).collect();
+        Ok(match kind {
+            Op::Iconst(s) => self.int_constant(ty, s.value),
+            Op::Fconst(s) => self.float_constant(ty, s.value),
+            Op::IndexCast(_) => self.b.ins().ireduce(types::I32, arg[0]),
+            Op::Splat(_) => self.b.ins().splat(ty, arg[0]),
+            Op::Extract(s) => self.b.ins().extractlane(arg[0], s.lane as u8),
+            Op::Add(_) => self.b.ins().iadd(arg[0], arg[1]),
+            Op::Sub(_) => self.b.ins().isub(arg[0], arg[1]),
+            Op::Mul(_) => self.b.ins().imul(arg[0], arg[1]),
+            Op::And(_) => self.b.ins().band(arg[0], arg[1]),
+            Op::Or(_) => self.b.ins().bor(arg[0], arg[1]),
+            Op::Xor(_) => self.b.ins().bxor(arg[0], arg[1]),
+            Op::Shl(s) => {
+                let n = self.b.ins().iconst(types::I32, i64::from(s.n));
+                self.b.ins().ishl(arg[0], n)
+            }
+            Op::ShrS(s) => {
+                let n = self.b.ins().iconst(types::I32, i64::from(s.n));
+                self.b.ins().sshr(arg[0], n)
+            }
+            Op::ShrU(s) => {
+                let n = self.b.ins().iconst(types::I32, i64::from(s.n));
+                self.b.ins().ushr(arg[0], n)
+            }
+            Op::ShlVar(_) => self.b.ins().ishl(arg[0], arg[1]),
+            Op::ShrSVar(_) => self.b.ins().sshr(arg[0], arg[1]),
+            Op::MinS(_) => self.b.ins().smin(arg[0], arg[1]),
+            Op::MaxS(_) => self.b.ins().smax(arg[0], arg[1]),
+            Op::MinU(_) => self.b.ins().umin(arg[0], arg[1]),
+            Op::MaxU(_) => self.b.ins().umax(arg[0], arg[1]),
+            Op::Clz(_) => self.b.ins().clz(arg[0]),
+            Op::DivS(s) => self.divide(ty, arg[0], s.by),
+            Op::Fadd(_) => self.b.ins().fadd(arg[0], arg[1]),
+            Op::Fsub(_) => self.b.ins().fsub(arg[0], arg[1]),
+            Op::Fmul(_) => self.b.ins().fmul(arg[0], arg[1]),
+            Op::Fdiv(_) => self.b.ins().fdiv(arg[0], arg[1]),
+            Op::Select(_) if ty.is_vector() => {
+                let mask = self.cast(arg[0], ty);
+                self.b.ins().bitselect(mask, arg[1], arg[2])
+            }
+            Op::Select(_) => self.b.ins().select(arg[0], arg[1], arg[2]),
+            Op::Cmp(s) => {
+                let v = self.b.ins().icmp(int_cc(s.pred), arg[0], arg[1]);
+                self.cast(v, ty)
+            }
+            Op::Fcmp(s) => {
+                let v = self.b.ins().fcmp(float_cc(s.pred), arg[0], arg[1]);
+                self.cast(v, ty)
+            }
+            Op::ExtS(_) => self.b.ins().sextend(ty, arg[0]),
+            Op::ExtU(_) => self.b.ins().uextend(ty, arg[0]),
+            Op::Trunc(_) => self.b.ins().ireduce(ty, arg[0]),
+            Op::IntToFloat(_) => self.b.ins().fcvt_from_sint(ty, arg[0]),
+            Op::IntToFloatLow(_) => {
+                let wide = self.b.ins().swiden_low(arg[0]);
+                self.b.ins().fcvt_from_sint(ty, wide)
+            }
+            Op::FloatToInt(_) => self.b.ins().fcvt_to_sint_sat(ty, arg[0]),
+            Op::FloatCast(_) if ty == types::F64 => self.b.ins().fpromote(ty, arg[0]),
+            Op::FloatCast(_) => self.b.ins().fdemote(ty, arg[0]),
+            Op::Bitcast(_) => self.cast(arg[0], ty),
+            Op::WidenLowS(_) => self.b.ins().swiden_low(arg[0]),
+            Op::WidenHighS(_) => self.b.ins().swiden_high(arg[0]),
+            Op::WidenLowU(_) => self.b.ins().uwiden_low(arg[0]),
+            Op::WidenHighU(_) => self.b.ins().uwiden_high(arg[0]),
+            Op::PackS(_) => self.b.ins().snarrow(arg[0], arg[1]),
+            Op::PackU(_) => self.b.ins().unarrow(arg[0], arg[1]),
+            Op::UnpackLow(_) => self.interleave(ty, arg[0], arg[1], 0),
+            Op::UnpackHigh(_) => self.interleave(ty, arg[0], arg[1], 8),
+            Op::Shuffle(s) => {
+                let mask: Vec<u8> = s.mask.iter().map(|&i| i as u8).collect();
+                self.shuffle(ty, arg[0], arg[1], &mask)
+            }
+            Op::Dot4(s) => self.dot4(s.signs, arg[0], arg[1], arg[2]),
+            Op::Dot2(_) => self.dot2(arg[0], arg[1], arg[2]),
+            Op::For(_) | Op::Yield(_) | Op::Call(_) | Op::Load(_) | Op::LoadSplat32(_)
+            | Op::LoadLow64(_) | Op::Store(_) | Op::StoreLow(_) | Op::Lookup(_) => {
+                return Err(self.fail(format!("'{}' is not a lane op", kind.spec().name)));
+            }
+        })
+    }
+
+    fn int_constant(&mut self, ty: clif::Type, value: i64) -> clif::Value {
+        let lane = ty.lane_type();
+        let masked = if lane.bits() == 64 { value } else { value & ((1 << lane.bits()) - 1) };
+        if !ty.is_vector() {
+            return self.b.ins().iconst(ty, masked);
+        }
+        let bytes = masked.to_le_bytes();
+        self.vector_constant(ty, &bytes[..lane.bytes() as usize])
+    }
+
+    fn float_constant(&mut self, ty: clif::Type, value: f64) -> clif::Value {
+        match (ty.lane_type(), ty.is_vector()) {
+            (types::F32, false) => self.b.ins().f32const(Ieee32::with_float(value as f32)),
+            (_, false) => self.b.ins().f64const(Ieee64::with_float(value)),
+            (types::F32, true) => self.vector_constant(ty, &(value as f32).to_le_bytes()),
+            (_, true) => self.vector_constant(ty, &value.to_le_bytes()),
+        }
+    }
+
+    /// `lane` repeated through a vector.
+    fn vector_constant(&mut self, ty: clif::Type, lane: &[u8]) -> clif::Value {
+        let bytes: Vec<u8> = lane.iter().copied().cycle().take(ty.bytes() as usize).collect();
+        let constant = self.b.func.dfg.constants.insert(bytes.into());
+        self.b.ins().vconst(ty, constant)
+    }
+
+    /// Quotient toward zero by a constant other than 0.
+    fn divide(&mut self, ty: clif::Type, a: clif::Value, by: i64) -> clif::Value {
+        match by {
+            1 => a,
+            -1 => self.b.ins().ineg(a),
+            _ => {
+                let by = self.int_constant(ty, by);
+                self.b.ins().sdiv(a, by)
+            }
+        }
+    }
+
+    /// The same bits as `ty`.
+    fn cast(&mut self, v: clif::Value, ty: clif::Type) -> clif::Value {
+        let from = self.b.func.dfg.value_type(v);
+        if from == ty {
+            return v;
+        }
+        let flags = if from.is_vector() || ty.is_vector() {
+            MemFlagsData::new().with_endianness(clif::Endianness::Little)
+        } else {
+            MemFlagsData::new()
+        };
+        self.b.ins().bitcast(ty, flags, v)
+    }
+
+    /// Lanes of a and b in turn, from byte `first` on.
+    fn interleave(
+        &mut self,
+        ty: clif::Type,
+        a: clif::Value,
+        b: clif::Value,
+        first: u8,
+    ) -> clif::Value {
+        let width = ty.lane_type().bytes() as u8;
+        let pair = |k: u8| {
+            let at = first + (k / 2) * width;
+            let from = if k % 2 == 0 { 0 } else { 16 };
+            (0..width).map(move |i| from + at + i)
+        };
+        let mask: Vec<u8> = (0..16 / width).flat_map(pair).collect();
+        self.shuffle(ty, a, b, &mask)
+    }
+
+    fn shuffle(
+        &mut self,
+        ty: clif::Type,
+        a: clif::Value,
+        b: clif::Value,
+        mask: &[u8],
+    ) -> clif::Value {
+        let a = self.cast(a, types::I8X16);
+        let b = self.cast(b, types::I8X16);
+        let mask = self.b.func.dfg.immediates.push(mask.to_vec().into());
+        let v = self.b.ins().shuffle(a, b, mask);
+        self.cast(v, ty)
+    }
+
+    /// The tree that Cranelift folds into one dot-product instruction where the CPU has it:
+    /// x86 wants the signed side first in each product, aarch64 the unsigned one.
+    fn dot4(
+        &mut self,
+        signs: DotSigns,
+        acc: clif::Value,
+        a: clif::Value,
+        w: clif::Value,
+    ) -> clif::Value {
+        let (a_low, a_high) = match signs {
+            DotSigns::U8S8 => (self.b.ins().uwiden_low(a), self.b.ins().uwiden_high(a)),
+            DotSigns::S8S8 => (self.b.ins().swiden_low(a), self.b.ins().swiden_high(a)),
+        };
+        let w_low = self.b.ins().swiden_low(w);
+        let w_high = self.b.ins().swiden_high(w);
+        let (low, high) = match self.arch {
+            Arch::X86_64 => (self.b.ins().imul(w_low, a_low), self.b.ins().imul(w_high, a_high)),
+            Arch::Aarch64 => (self.b.ins().imul(a_low, w_low), self.b.ins().imul(a_high, w_high)),
+        };
+        let low = self.sum_pairs_wide(low);
+        let high = self.sum_pairs_wide(high);
+        let sums = self.b.ins().iadd_pairwise(low, high);
+        self.b.ins().iadd(sums, acc)
+    }
+
+    /// i16x8 → i32x4 of the sums of neighbours.
+    fn sum_pairs_wide(&mut self, v: clif::Value) -> clif::Value {
+        let low = self.b.ins().swiden_low(v);
+        let high = self.b.ins().swiden_high(v);
+        self.b.ins().iadd_pairwise(low, high)
+    }
+
+    fn dot2(&mut self, acc: clif::Value, a: clif::Value, w: clif::Value) -> clif::Value {
+        let (a_low, a_high) = (self.b.ins().swiden_low(a), self.b.ins().swiden_high(a));
+        let (w_low, w_high) = (self.b.ins().swiden_low(w), self.b.ins().swiden_high(w));
+        let low = self.b.ins().imul(a_low, w_low);
+        let high = self.b.ins().imul(a_high, w_high);
+        let sums = self.b.ins().iadd_pairwise(low, high);
+        self.b.ins().iadd(sums, acc)
+    }
+}
+
+fn int_cc(pred: Pred) -> IntCC {
+    match pred {
+        Pred::Eq => IntCC::Equal,
+        Pred::Ne => IntCC::NotEqual,
+        Pred::Lt => IntCC::SignedLessThan,
+        Pred::Le => IntCC::SignedLessThanOrEqual,
+        Pred::Gt => IntCC::SignedGreaterThan,
+        Pred::Ge => IntCC::SignedGreaterThanOrEqual,
+        Pred::Ult => IntCC::UnsignedLessThan,
+    }
+}
+
+fn float_cc(pred: Pred) -> FloatCC {
+    match pred {
+        Pred::Eq => FloatCC::Equal,
+        Pred::Ne => FloatCC::NotEqual,
+        Pred::Lt | Pred::Ult => FloatCC::LessThan,
+        Pred::Le => FloatCC::LessThanOrEqual,
+        Pred::Gt => FloatCC::GreaterThan,
+        Pred::Ge => FloatCC::GreaterThanOrEqual,
+    }
+}
+

@@ -1,0 +1,290 @@
+//! A loop-level module as functions of a Cranelift module: its kernels, its constants, its entry.
+
+use crate::clif::kernel_signature;
+use crate::{CodegenError, Emitter};
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{self as clif, AbiParam, InstBuilder, MemFlagsData, types};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+use indexmap::IndexMap;
+use qcc_ir::dialect::{core, loops};
+use qcc_ir::{FuncKind, OpId, OpKind, Value};
+use std::ops::Range;
+
+/// Alignment of every constant and of the arena, in bytes.
+pub const ALIGN: usize = 64;
+
+/// Readable bytes behind the last constant.
+const CONST_SLACK: usize = 64;
+
+/// One buffer that `main` works on, seen from the entry's arguments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Buffer {
+    /// The scratch arena.
+    Arena,
+    /// The k-th input.
+    Input(usize),
+    /// The k-th output.
+    Output(usize),
+    /// Constants, from this byte of the blob.
+    Const(usize),
+}
+
+/// One kernel call of `main`.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Name of the kernel.
+    pub kernel: String,
+    /// The source nodes it computes, in the model's own names.
+    pub node: String,
+    /// Buffer and byte offset of each argument.
+    pub args: Vec<(Buffer, u64)>,
+}
+
+/// What `main` does: the calls, and the constants they read.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Calls in order.
+    pub steps: Vec<Step>,
+    /// All constants, each aligned to [`ALIGN`].
+    pub consts: Vec<u8>,
+    /// Bytes of arena that a call needs.
+    pub arena_bytes: usize,
+    /// Number of inputs and outputs.
+    pub n_inputs: usize,
+    /// Number of outputs.
+    pub n_outputs: usize,
+}
+
+impl Program {
+    /// Reads `main` of a loop-level module.
+    ///
+    /// # Errors
+    /// `main` has something else than constants and kernel calls.
+    pub fn read(module: &qcc_ir::Module) -> Result<Program, CodegenError> {
+        let bad = |why: String| CodegenError::Program(why);
+        let main = module.main().ok_or_else(|| bad("no function 'main'".into()))?;
+        let main = &module.funcs[main];
+        let params = main.params();
+        let (n_inputs, n_outputs) = (main.input_names.len(), main.output_names.len());
+        if params.len() != 1 + n_inputs + n_outputs {
+            return Err(bad(format!(
+                "main has {} buffers, expected an arena, {n_inputs} inputs and {n_outputs} outputs",
+                params.len()
+            )));
+        }
+        let mut buffers: IndexMap<Value, Buffer> = IndexMap::new();
+        buffers.insert(params[0], Buffer::Arena);
+        for (i, &p) in params[1..].iter().enumerate() {
+            let buffer = if i < n_inputs { Buffer::Input(i) } else { Buffer::Output(i - n_inputs) };
+            buffers.insert(p, buffer);
+        }
+        let arena_bytes = main.ty(params[0]).as_mem().map_or(0, |m| m.bytes as usize);
+        let mut program =
+            Program { steps: vec![], consts: vec![], arena_bytes, n_inputs, n_outputs };
+        for &op in main.body_ops() {
+            match main.kind(op) {
+                OpKind::Core(core::Op::Const(c)) => {
+                    let at = program.add_const(&module.data[c.data].bytes);
+                    buffers.insert(main.result(op), Buffer::Const(at));
+                }
+                OpKind::Loop(loops::Op::Call(call)) => {
+                    let node = module.locs.describe(main.op(op).loc);
+                    program.steps.push(read_step(main, op, call, &buffers, node)?);
+                }
+                OpKind::Core(core::Op::Return(_)) => {}
+                other => return Err(bad(format!("'{}' in main", other.name()))),
+            }
+        }
+        program.consts.resize(program.consts.len() + CONST_SLACK, 0);
+        Ok(program)
+    }
+
+    fn add_const(&mut self, bytes: &[u8]) -> usize {
+        let at = self.consts.len().next_multiple_of(ALIGN);
+        self.consts.resize(at, 0);
+        self.consts.extend_from_slice(bytes);
+        at
+    }
+}
+
+fn read_step(
+    main: &qcc_ir::Func,
+    op: OpId,
+    call: &loops::Call,
+    buffers: &IndexMap<Value, Buffer>,
+    node: String,
+) -> Result<Step, CodegenError> {
+    let mut args = Vec::with_capacity(call.offsets.len());
+    for (mem, &offset) in main.operands(op).iter().zip(&call.offsets) {
+        let buffer = buffers.get(mem).copied();
+        let buffer =
+            buffer.ok_or_else(|| CodegenError::Program("a call on an unknown buffer".into()))?;
+        args.push((buffer, offset));
+    }
+    Ok(Step { kernel: call.kernel.clone(), node, args })
+}
+
+/// Where the constant blob is at run time.
+#[derive(Clone, Copy, Debug)]
+pub enum ConstBase {
+    /// At this address of this process.
+    Address(i64),
+    /// A data object of the same module.
+    Symbol(DataId),
+}
+
+/// The kernels of a program, declared and defined.
+pub struct Kernels {
+    ids: IndexMap<String, (FuncId, usize)>,
+    /// Bytes of machine code, all kernels.
+    pub code_bytes: usize,
+}
+
+/// Defines every kernel of `module` as a local function `<prefix>_<kernel>`.
+///
+/// # Errors
+/// The emitter's, with the kernel's name.
+pub fn define_kernels(
+    out: &mut dyn Module,
+    module: &qcc_ir::Module,
+    prefix: &str,
+    emitter: &mut dyn Emitter,
+) -> Result<Kernels, CodegenError> {
+    let mut kernels = Kernels { ids: IndexMap::new(), code_bytes: 0 };
+    for func in module.funcs.values().filter(|f| f.kind == FuncKind::Kernel) {
+        let n = func.params().len();
+        let sig = kernel_signature(out, n);
+        let id = out
+            .declare_function(&format!("{prefix}_{}", func.name), Linkage::Local, &sig)
+            .map_err(|e| CodegenError::backend(&func.name, e))?;
+        kernels.code_bytes += emitter.define(out, id, func)?;
+        kernels.ids.insert(func.name.clone(), (id, n));
+    }
+    Ok(kernels)
+}
+
+/// Code returned by the entry when the arena is null or not aligned to [`ALIGN`].
+pub const ERROR_ARENA: i64 = 1;
+
+/// Defines `int name(arena, inputs, outputs)`, which runs `steps` of the program in order.
+///
+/// # Errors
+/// A step names a kernel that was not defined.
+pub fn define_entry(
+    out: &mut dyn Module,
+    name: &str,
+    linkage: Linkage,
+    program: &Program,
+    steps: Range<usize>,
+    kernels: &Kernels,
+    consts: ConstBase,
+) -> Result<FuncId, CodegenError> {
+    let sig = entry_signature(out);
+    let id = out
+        .declare_function(name, linkage, &sig)
+        .map_err(|e| CodegenError::backend(name, e))?;
+    let mut context = Context::new();
+    context.func.signature = sig;
+    let mut builder_context = FunctionBuilderContext::new();
+    let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
+    let mut entry = Entry { out, b: builder, consts };
+    entry.run(program, steps, kernels)?;
+    let config = entry.out.target_config();
+    entry.b.finalize(config);
+    out.define_function(id, &mut context)
+        .map_err(|e| CodegenError::backend(name, format!("{e:?}")))?;
+    Ok(id)
+}
+
+/// `int (void *arena, const void *const *inputs, void *const *outputs)`.
+pub fn entry_signature(module: &dyn Module) -> clif::Signature {
+    let mut sig = kernel_signature(module, 3);
+    sig.returns.push(AbiParam::new(types::I32));
+    sig
+}
+
+struct Entry<'a> {
+    out: &'a mut dyn Module,
+    b: FunctionBuilder<'a>,
+    consts: ConstBase,
+}
+
+impl Entry<'_> {
+    fn run(
+        &mut self,
+        program: &Program,
+        steps: Range<usize>,
+        kernels: &Kernels,
+    ) -> Result<(), CodegenError> {
+        let block = self.b.create_block();
+        self.b.append_block_params_for_function_params(block);
+        self.b.switch_to_block(block);
+        self.b.seal_block(block);
+        let params = self.b.block_params(block).to_vec();
+        self.check_arena(params[0]);
+        let base = self.const_base();
+        for step in &program.steps[steps] {
+            let (id, n) = *kernels.ids.get(&step.kernel).ok_or_else(|| {
+                CodegenError::Program(format!("call of unknown kernel '{}'", step.kernel))
+            })?;
+            if n != step.args.len() {
+                let why = format!("{} arguments for {n} buffers", step.args.len());
+                return Err(CodegenError::Kernel { kernel: step.kernel.clone(), why });
+            }
+            let args: Vec<_> =
+                step.args.iter().map(|&(buf, at)| self.pointer(&params, base, buf, at)).collect();
+            let callee = self.out.declare_func_in_func(id, self.b.func);
+            self.b.ins().call(callee, &args);
+        }
+        let ok = self.b.ins().iconst(types::I32, 0);
+        self.b.ins().return_(&[ok]);
+        Ok(())
+    }
+
+    /// Returns [`ERROR_ARENA`] unless the arena is aligned and not null.
+    fn check_arena(&mut self, arena: clif::Value) {
+        let (fail, go) = (self.b.create_block(), self.b.create_block());
+        let low = self.b.ins().band_imm_u(arena, ALIGN as i64 - 1);
+        let null = self.b.ins().icmp_imm_s(clif::condcodes::IntCC::Equal, arena, 0);
+        let null = self.b.ins().uextend(types::I64, null);
+        let bad = self.b.ins().bor(low, null);
+        self.b.ins().brif(bad, fail, [].iter(), go, [].iter());
+        self.b.switch_to_block(fail);
+        self.b.seal_block(fail);
+        let code = self.b.ins().iconst(types::I32, ERROR_ARENA);
+        self.b.ins().return_(&[code]);
+        self.b.switch_to_block(go);
+        self.b.seal_block(go);
+    }
+
+    fn const_base(&mut self) -> clif::Value {
+        match self.consts {
+            ConstBase::Address(at) => self.b.ins().iconst(types::I64, at),
+            ConstBase::Symbol(id) => {
+                let data = self.out.declare_data_in_func(id, self.b.func);
+                self.b.ins().symbol_value(types::I64, data)
+            }
+        }
+    }
+
+    fn pointer(
+        &mut self,
+        params: &[clif::Value],
+        consts: clif::Value,
+        buffer: Buffer,
+        offset: u64,
+    ) -> clif::Value {
+        let element = |b: &mut FunctionBuilder, list: clif::Value, i: usize| {
+            let flags = MemFlagsData::trusted();
+            b.ins().load(types::I64, flags, list, (i * 8) as i32)
+        };
+        let (base, at) = match buffer {
+            Buffer::Arena => (params[0], offset),
+            Buffer::Input(i) => (element(&mut self.b, params[1], i), offset),
+            Buffer::Output(i) => (element(&mut self.b, params[2], i), offset),
+            Buffer::Const(start) => (consts, offset + start as u64),
+        };
+        if at == 0 { base } else { self.b.ins().iadd_imm_s(base, at as i64) }
+    }
+}

@@ -1,0 +1,515 @@
+//! Direct convolution and matrix products: register tiles of dot products.
+//!
+//! A tile is `pixels` output pixels by `vectors` vectors of four output channels. The taps of a
+//! pixel are `runs` of contiguous bytes (a whole kernel row where nothing separates its columns);
+//! each run is padded to whole groups of four with zero weights, so the bytes read behind it do not
+//! matter. Weights are packed for the tile by [`pack_weights`], panel by panel:
+//! `[panel][run][group of 4][channel][4]` bytes, or `[…][pair][channel][2]` int16 where the CPU has
+//! no byte dot product.
+//!
+//! A row of pixels that is no multiple of the tile ends with a tile that overlaps the one before:
+//! the same values are written twice.
+
+use super::kb::{Addr, Kb, Var};
+use super::requant::Finish;
+use super::{Dot, Kernel, SLACK, View, const_mem};
+use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::{DType, Func, MemType, Value};
+use qcc_runtime::rescale::RescaleForm;
+
+/// The register tile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tile {
+    /// Output pixels.
+    pub pixels: u64,
+    /// Vectors of four output channels.
+    pub vectors: u64,
+}
+
+/// What one pixel's taps look like in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taps {
+    /// Kernel rows, and bytes between them.
+    pub rows: (u64, u64),
+    /// Runs per row, and bytes between them.
+    pub runs: (u64, u64),
+    /// Bytes per run.
+    pub bytes: u64,
+}
+
+/// Convolution of one channel group without padding. Buffers: x, weights, tables, y, and row sums
+/// if there are any.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Conv {
+    /// Input `[N, H, W, C]`, 8 bits, channels contiguous.
+    pub x: View,
+    /// Output `[N, OH, OW, O]`, 8 bits, channels contiguous.
+    pub y: View,
+    /// Vertical and horizontal step.
+    pub stride: [u64; 2],
+    /// A pixel's taps.
+    pub taps: Taps,
+    /// How bytes are multiplied.
+    pub dot: Dot,
+    /// The register tile.
+    pub tile: Tile,
+    /// The requantization.
+    pub finish: Finish,
+    /// Asymmetric weights: view `[N, OH, OW]` of the int32 row sums, and the weights' zero point.
+    pub row_sums: Option<(View, i32)>,
+    /// Panels inside pixels, rather than pixels inside panels.
+    pub panels_inside: bool,
+}
+
+impl Taps {
+    /// Groups of four bytes per run.
+    pub fn groups(&self) -> u64 {
+        self.bytes.div_ceil(4)
+    }
+    /// Groups of four bytes per pixel.
+    pub fn all_groups(&self) -> u64 {
+        self.rows.0 * self.runs.0 * self.groups()
+    }
+}
+
+impl Conv {
+    /// Output channels per panel.
+    pub fn panel(&self) -> u64 {
+        4 * self.tile.vectors
+    }
+    /// Bytes of one panel of weights.
+    pub fn panel_bytes(&self) -> u64 {
+        let wide = if self.dot == Dot::I16 { 2 } else { 1 };
+        self.taps.all_groups() * 4 * self.panel() * wide
+    }
+    /// Pixels in the innermost loop once neighbouring loops are merged.
+    pub fn innermost_pixels(&self) -> u64 {
+        self.pixel_loops().last().map_or(1, |l| l.n)
+    }
+    fn channels(&self) -> u64 {
+        self.y.shape[3]
+    }
+    fn panels(&self) -> u64 {
+        self.channels().div_ceil(self.panel())
+    }
+    fn table_bytes(&self) -> usize {
+        self.finish.table_bytes(self.panel() as usize)
+    }
+
+    fn mems(&self) -> Vec<MemType> {
+        let weights = const_mem((self.panels() * self.panel_bytes()) as usize);
+        let tables = const_mem(self.panels() as usize * self.table_bytes());
+        let x = MemType { slack: SLACK, ..self.x.mem() };
+        let mut mems = vec![x, weights, tables, self.y.mem()];
+        mems.extend(self.row_sums.as_ref().map(|(v, _)| v.mem()));
+        mems
+    }
+
+    /// Loops over output pixels, outermost first; neighbours are merged where all views allow it.
+    fn pixel_loops(&self) -> Vec<PixelLoop> {
+        let (xs, ys) = (&self.x.strides, &self.y.strides);
+        let sums = self.row_sums.as_ref().map(|(v, _)| &v.strides);
+        let x_strides = [xs[0], xs[1] * self.stride[0], xs[2] * self.stride[1]];
+        let mut loops: Vec<PixelLoop> = Vec::new();
+        for d in (0..3).rev() {
+            let next = PixelLoop {
+                n: self.y.shape[d],
+                x: x_strides[d],
+                y: ys[d],
+                sums: sums.map_or(0, |s| s[d]),
+            };
+            match loops.last_mut() {
+                Some(inner) if next.n == 1 || inner.continues_in(&next) => inner.n *= next.n,
+                Some(inner) if inner.n == 1 => *inner = next,
+                _ => loops.push(next),
+            }
+        }
+        loops.reverse();
+        loops
+    }
+}
+
+/// One loop over pixels: extent and byte strides.
+#[derive(Clone, Copy, Debug)]
+struct PixelLoop {
+    n: u64,
+    x: u64,
+    y: u64,
+    sums: u64,
+}
+
+impl PixelLoop {
+    fn continues_in(&self, outer: &PixelLoop) -> bool {
+        outer.x == self.n * self.x && outer.y == self.n * self.y && outer.sums == self.n * self.sums
+    }
+}
+
+/// Addresses of the first pixel of a tile, or of the first of a loop.
+#[derive(Clone)]
+struct Place {
+    x: Addr,
+    y: Addr,
+    sums: Option<Addr>,
+}
+
+impl Place {
+    fn plus(&self, var: Var, by: &PixelLoop, times: u64) -> Place {
+        Place {
+            x: var.of(&self.x, by.x * times),
+            y: var.of(&self.y, by.y * times),
+            sums: self.sums.as_ref().map(|s| var.of(s, by.sums * times)),
+        }
+    }
+    fn at(&self, pixel: u64, by: &PixelLoop) -> Place {
+        Place {
+            x: self.x.at((pixel * by.x) as i64),
+            y: self.y.at((pixel * by.y) as i64),
+            sums: self.sums.as_ref().map(|s| s.at((pixel * by.sums) as i64)),
+        }
+    }
+}
+
+impl Kernel for Conv {
+    fn name(&self) -> String {
+        let (x, y, t) = (self.x.dtype, self.y.dtype, self.tile);
+        let dot = format!("{:?}", self.dot).to_lowercase();
+        format!("conv2d_{x}_i8_{y}_{}x{}_{dot}", t.pixels, t.vectors)
+    }
+
+    fn build(&self, name: &str) -> Func {
+        let mut kb = Kb::new(name, &self.mems());
+        let place = Place {
+            x: kb.mem(0),
+            y: kb.mem(3),
+            sums: self.row_sums.as_ref().map(|_| kb.mem(4)),
+        };
+        let loops = self.pixel_loops();
+        if self.panels_inside {
+            self.pixels(&mut kb, &loops, &place, &mut |kb, place, by, n| {
+                self.for_panels(kb, &mut |kb, panel| self.tile(kb, place, by, n, panel));
+            });
+        } else {
+            self.for_panels(&mut kb, &mut |kb, panel| {
+                self.pixels(kb, &loops, &place, &mut |kb, place, by, n| {
+                    self.tile(kb, place, by, n, panel);
+                });
+            });
+        }
+        kb.finish()
+    }
+}
+
+/// Addresses of a panel's constants, its first output channel and how many it has.
+struct Panel {
+    weights: Addr,
+    table: Addr,
+    y_offset: (Var, u64),
+    y_first: u64,
+    channels: u64,
+}
+
+impl Conv {
+    /// Runs `body` for each tile of pixels: its place, the innermost loop, pixels in the tile.
+    fn pixels(
+        &self,
+        kb: &mut Kb,
+        loops: &[PixelLoop],
+        place: &Place,
+        body: &mut dyn FnMut(&mut Kb, &Place, &PixelLoop, u64),
+    ) {
+        let (inner, outer) = loops.split_last().expect("three loops merge into at least one");
+        if let Some((first, rest)) = outer.split_first() {
+            let rest: Vec<PixelLoop> = rest.iter().chain([inner]).copied().collect();
+            return kb.for_each(first.n, |kb, v| {
+                self.pixels(kb, &rest, &place.plus(v, first, 1), body);
+            });
+        }
+        let tile = self.tile.pixels.min(inner.n);
+        let full = inner.n / tile;
+        kb.for_each(full, |kb, v| body(kb, &place.plus(v, inner, tile), inner, tile));
+        if inner.n % tile != 0 {
+            body(kb, &place.at(inner.n - tile, inner), inner, tile);
+        }
+    }
+
+    /// Runs `body` for each panel; the last one apart if it is narrower.
+    fn for_panels(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &Panel)) {
+        let (weights, tables) = (kb.mem(1), kb.mem(2));
+        let full = self.channels() / self.panel();
+        let (wide, long) = (self.panel_bytes(), self.table_bytes() as u64);
+        if full > 0 {
+            kb.for_each(full, |kb, v| {
+                let panel = Panel {
+                    weights: v.of(&weights, wide),
+                    table: v.of(&tables, long),
+                    y_offset: (v, self.panel()),
+                    y_first: 0,
+                    channels: self.panel(),
+                };
+                body(kb, &panel);
+            });
+        }
+        let rest = self.channels() % self.panel();
+        if rest > 0 {
+            let panel = Panel {
+                weights: weights.at((full * wide) as i64),
+                table: tables.at((full * long) as i64),
+                y_offset: (Var::NONE, 0),
+                y_first: full * self.panel(),
+                channels: rest,
+            };
+            body(kb, &panel);
+        }
+    }
+
+    fn tile(&self, kb: &mut Kb, place: &Place, by: &PixelLoop, pixels: u64, panel: &Panel) {
+        let vectors = panel.channels.div_ceil(4);
+        let init = self.biases(kb, place, by, pixels, vectors, panel);
+        let acc = self.dots(kb, place, by, pixels, vectors, panel, &init);
+        for p in 0..pixels {
+            let y = place.at(p, by).y.at(panel.y_first as i64);
+            let y = panel.y_offset.0.of(&y, panel.y_offset.1);
+            let row = &acc[(p * vectors) as usize..((p + 1) * vectors) as usize];
+            match self.finish.form {
+                RescaleForm::Exact => self.store_exact(kb, row, panel, &y),
+                _ => self.store_fast(kb, row, panel, &y),
+            }
+        }
+    }
+
+    /// First accumulators: the biases, less w_zp times the row sums.
+    fn biases(
+        &self,
+        kb: &mut Kb,
+        place: &Place,
+        by: &PixelLoop,
+        pixels: u64,
+        vectors: u64,
+        panel: &Panel,
+    ) -> Vec<Value> {
+        let mut out = Vec::new();
+        for p in 0..pixels {
+            let correction = self.row_sums.as_ref().map(|(_, w_zp)| {
+                let at = place.at(p, by).sums.expect("row sums have an address");
+                let sum = kb.load_scalar(DType::I32, &at);
+                let minus = kb.i32(w_zp.wrapping_neg());
+                let product = kb.mul(sum, minus);
+                kb.splat(product)
+            });
+            for v in 0..vectors {
+                let bias = kb.load_v128(DType::I32, &panel.table.at(16 * v as i64));
+                out.push(correction.map_or(bias, |c| kb.add(bias, c)));
+            }
+        }
+        out
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn dots(
+        &self,
+        kb: &mut Kb,
+        place: &Place,
+        by: &PixelLoop,
+        pixels: u64,
+        vectors: u64,
+        panel: &Panel,
+        init: &[Value],
+    ) -> Vec<Value> {
+        let t = &self.taps;
+        let group = self.panel_bytes() / t.all_groups();
+        let run_bytes = t.groups() * group;
+        kb.fold(t.rows.0, init, |kb, row, acc| {
+            let x = row.of(&place.x, t.rows.1);
+            let w = row.of(&panel.weights, t.runs.0 * run_bytes);
+            kb.fold(t.runs.0, acc, |kb, run, acc| {
+                let x = run.of(&x, t.runs.1);
+                let w = run.of(&w, run_bytes);
+                let step = Step { x, w, pixel: by.x, pixels, vectors, group };
+                self.run(kb, &step, acc)
+            })
+        })
+    }
+
+    /// One run: steps of 16 bytes in a loop, then what is left.
+    fn run(&self, kb: &mut Kb, at: &Step, acc: &[Value]) -> Vec<Value> {
+        let groups = self.taps.groups();
+        let blocks = groups / 4;
+        let mut acc = kb.fold(blocks, acc, |kb, k, acc| {
+            let step = at.moved(k, 16, 4 * at.group);
+            self.block(kb, &step, 4, acc)
+        });
+        for g in blocks * 4..groups {
+            let mut step = at.clone();
+            step.x = step.x.at(4 * g as i64);
+            step.w = step.w.at((g * at.group) as i64);
+            acc = self.block(kb, &step, 1, &acc);
+        }
+        acc
+    }
+
+    /// `groups` (1 or 4) groups of four taps: every pixel times every vector.
+    fn block(&self, kb: &mut Kb, at: &Step, groups: u64, acc: &[Value]) -> Vec<Value> {
+        let mut acc = acc.to_vec();
+        let wide: Vec<Value> = match groups {
+            4 if self.dot != Dot::I16 => (0..at.pixels)
+                .map(|p| kb.load_v128(DType::I8, &at.x.at((p * at.pixel) as i64)))
+                .collect(),
+            _ => vec![],
+        };
+        for g in 0..groups {
+            let w = at.w.at((g * at.group) as i64);
+            if self.dot == Dot::I16 {
+                self.products_i16(kb, at, &w, 4 * g, &mut acc);
+            } else {
+                self.products_i8(kb, at, &w, g, &wide, &mut acc);
+            }
+        }
+        acc
+    }
+
+    fn products_i8(
+        &self,
+        kb: &mut Kb,
+        at: &Step,
+        w: &Addr,
+        g: u64,
+        wide: &[Value],
+        acc: &mut [Value],
+    ) {
+        let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
+        let weights: Vec<Value> =
+            (0..at.vectors).map(|v| kb.load_v128(DType::I8, &w.at(16 * v as i64))).collect();
+        for p in 0..at.pixels {
+            let x = match wide.get(p as usize) {
+                Some(&x) => {
+                    let lane = std::array::from_fn(|i| 4 * g as u32 + i as u32 % 4);
+                    kb.shuffle(x, x, lane)
+                }
+                None => kb.load_splat32(&at.x.at((p * at.pixel) as i64)),
+            };
+            for (v, &weight) in weights.iter().enumerate() {
+                let a = &mut acc[p as usize * at.vectors as usize + v];
+                *a = kb.dot4(signs, *a, x, weight);
+            }
+        }
+    }
+
+    fn products_i16(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
+        let signed = self.x.dtype == DType::I8;
+        let half = (at.group / 2) as i64;
+        for p in 0..at.pixels {
+            let x = kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
+            let x = kb.widen_low(x, signed);
+            for pair in 0..2u32 {
+                let lane = std::array::from_fn(|i| 4 * pair + i as u32 % 4);
+                let both = kb.shuffle(x, x, lane);
+                for v in 0..at.vectors {
+                    let from = w.at(i64::from(pair) * half + 16 * v as i64);
+                    let weight = kb.load_v128(DType::I16, &from);
+                    let a = &mut acc[(p * at.vectors + v) as usize];
+                    *a = kb.dot2(*a, both, weight);
+                }
+            }
+        }
+    }
+
+    fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
+        let n = self.panel() as usize;
+        let codes: Vec<Value> = acc
+            .iter()
+            .enumerate()
+            .map(|(v, &a)| self.finish.codes(kb, a, &panel.table, n, v))
+            .collect();
+        let halves: Vec<Value> = codes
+            .chunks(2)
+            .map(|pair| kb.pack(pair[0], *pair.last().expect("not empty"), true))
+            .collect();
+        for (k, pair) in halves.chunks(2).enumerate() {
+            let high = *pair.last().expect("not empty");
+            let bytes = self.finish.pack_codes(kb, pair[0], high);
+            let left = panel.channels - 16 * k as u64;
+            store_bytes(kb, bytes, left.min(16), &y.at(16 * k as i64));
+        }
+    }
+
+    fn store_exact(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
+        let entries = panel.table.at(4 * self.panel() as i64);
+        for c in 0..panel.channels {
+            let lane = kb.extract(acc[(c / 4) as usize], (c % 4) as u32);
+            let code = self.finish.code_exact(kb, lane, &entries.at(32 * c as i64));
+            super::scalar_conv::store_code(kb, code, self.y.dtype, &y.at(c as i64));
+        }
+    }
+}
+
+/// Where a block of taps is read.
+#[derive(Clone)]
+struct Step {
+    x: Addr,
+    w: Addr,
+    /// Bytes between pixels.
+    pixel: u64,
+    pixels: u64,
+    vectors: u64,
+    /// Bytes of weights per group of four taps.
+    group: u64,
+}
+
+impl Step {
+    fn moved(&self, var: Var, x: u64, w: u64) -> Step {
+        Step { x: var.of(&self.x, x), w: var.of(&self.w, w), ..self.clone() }
+    }
+}
+
+/// Stores the first `n` bytes of a vector.
+pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
+    if n >= 16 {
+        return kb.store(bytes, y);
+    }
+    let mut rest = bytes;
+    let mut at = 0;
+    for size in [8u64, 4] {
+        if n - at >= size {
+            kb.store_low(rest, size as u32, &y.at(at as i64));
+            at += size;
+            if at < n {
+                let down = std::array::from_fn(|i| (i as u32 + size as u32) % 16);
+                rest = kb.shuffle(rest, rest, down);
+            }
+        }
+    }
+    for lane in 0..n - at {
+        let byte = kb.extract(rest, lane as u32);
+        kb.store(byte, &y.at((at + lane) as i64));
+    }
+}
+
+/// Weights `w[o][row][run][byte]` in the order that [`Conv`] reads them. `w` gives the weight of
+/// (output channel, kernel row, run, byte of the run).
+pub fn pack_weights(conv: &Conv, w: &dyn Fn(u64, u64, u64, u64) -> i8) -> Vec<u8> {
+    let t = &conv.taps;
+    let n = conv.panel();
+    let mut out = Vec::with_capacity((conv.panels() * conv.panel_bytes()) as usize);
+    let weight = |o: u64, row: u64, run: u64, byte: u64| {
+        if o < conv.channels() && byte < t.bytes { w(o, row, run, byte) } else { 0 }
+    };
+    for panel in 0..conv.panels() {
+        for row in 0..t.rows.0 {
+            for run in 0..t.runs.0 {
+                for g in 0..t.groups() {
+                    let at = |c: u64, i: u64| weight(panel * n + c, row, run, 4 * g + i);
+                    if conv.dot == Dot::I16 {
+                        for i in 0..4 * n {
+                            let (pair, c, k) = (i / (2 * n), i % (2 * n) / 2, i % 2);
+                            out.extend(i16::from(at(c, 2 * pair + k)).to_le_bytes());
+                        }
+                    } else {
+                        out.extend((0..4 * n).map(|i| at(i / 4, i % 4) as u8));
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+

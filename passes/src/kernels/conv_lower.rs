@@ -1,0 +1,449 @@
+//! Choosing and packing convolution kernels: `int.conv2d`, `int.depthwise_conv2d` and
+//! `int.fully_connected`.
+
+use super::conv::{Conv, Taps, Tile};
+use super::depthwise::Depthwise;
+use super::requant::{Channel, Finish};
+use super::scalar_conv::ScalarConv;
+use super::site::Site;
+use super::{Arg, Call, Dot, View};
+use qcc_ir::DType;
+use qcc_ir::dialect::int::{self, Rescale};
+use qcc_runtime::Tensor;
+use qcc_runtime::fixedpoint::Multiplier;
+use qcc_runtime::rescale::{LayerProof, Reference, RescaleChannel, RescaleForm};
+use qcc_runtime::rescale::prove_layer_explained;
+
+/// The attributes that the three ops share.
+struct Layer {
+    x: View,
+    w: Option<Tensor>,
+    /// Weights as `[O, KH, KW, I]` by strides.
+    w_view: View,
+    y: View,
+    stride: [u64; 2],
+    dilation: [u64; 2],
+    groups: u64,
+    x_zp: i32,
+    w_zp: i32,
+    rescale: Rescale,
+    y_zp: i32,
+    lo: i32,
+    hi: i32,
+}
+
+/// Lowers `int.conv2d`.
+///
+/// # Errors
+/// Padding that `expand-padding` has not taken away, or operands that must be constant and are not.
+pub fn lower_conv2d(site: &Site, op: &int::Conv2d) -> Result<Vec<Call>, String> {
+    no_padding(op.pad)?;
+    let w_view = View { slack: super::SLACK, ..site.view(site.operand(1)) };
+    let layer = Layer {
+        x: site.view(site.operand(0)),
+        w: site.constant(site.operand(1)),
+        w_view,
+        y: site.view(site.result()),
+        stride: op.stride.map(u64::from),
+        dilation: op.dilation.map(u64::from),
+        groups: u64::from(op.groups),
+        x_zp: op.x_zp,
+        w_zp: op.w_zp,
+        rescale: op.rescale,
+        y_zp: op.y_zp,
+        lo: op.lo,
+        hi: op.hi,
+    };
+    lower(site, &layer)
+}
+
+/// Lowers `int.depthwise_conv2d`: a convolution in as many groups as input channels.
+///
+/// # Errors
+/// As [`lower_conv2d`].
+pub fn lower_depthwise(site: &Site, op: &int::DepthwiseConv2d) -> Result<Vec<Call>, String> {
+    no_padding(op.pad)?;
+    let x = site.view(site.operand(0));
+    let w = site.view(site.operand(1));
+    // [1, KH, KW, O] read as [O, KH, KW, 1].
+    let w_view = View {
+        shape: vec![w.shape[3], w.shape[1], w.shape[2], 1],
+        strides: vec![w.strides[3], w.strides[1], w.strides[2], w.strides[3]],
+        slack: super::SLACK,
+        ..w
+    };
+    let layer = Layer {
+        groups: x.shape[3],
+        x,
+        w: site.constant(site.operand(1)),
+        w_view,
+        y: site.view(site.result()),
+        stride: op.stride.map(u64::from),
+        dilation: op.dilation.map(u64::from),
+        x_zp: op.x_zp,
+        w_zp: op.w_zp,
+        rescale: op.rescale,
+        y_zp: op.y_zp,
+        lo: op.lo,
+        hi: op.hi,
+    };
+    lower(site, &layer)
+}
+
+/// Lowers `int.fully_connected`: a 1×1 convolution over a row of pixels.
+///
+/// # Errors
+/// As [`lower_conv2d`].
+pub fn lower_fully_connected(site: &Site, op: &int::FullyConnected) -> Result<Vec<Call>, String> {
+    let w = site.view(site.operand(1));
+    let (out, k) = (w.shape[0], w.shape[1]);
+    let x = matrix(&site.view(site.operand(0)), k)?;
+    let y = matrix(&site.view(site.result()), out)?;
+    let w_view = View {
+        shape: vec![out, 1, 1, k],
+        strides: vec![w.strides[0], w.strides[0], w.strides[0], w.strides[1]],
+        slack: super::SLACK,
+        ..w
+    };
+    let layer = Layer {
+        x,
+        w: site.constant(site.operand(1)),
+        w_view,
+        y,
+        stride: [1, 1],
+        dilation: [1, 1],
+        groups: 1,
+        x_zp: op.x_zp,
+        w_zp: op.w_zp,
+        rescale: op.rescale,
+        y_zp: op.y_zp,
+        lo: op.lo,
+        hi: op.hi,
+    };
+    lower(site, &layer)
+}
+
+fn no_padding(pad: [u32; 4]) -> Result<(), String> {
+    match pad {
+        [0, 0, 0, 0] => Ok(()),
+        _ => Err("padding must be expanded first (pass expand-padding)".into()),
+    }
+}
+
+/// A dense tensor as `[1, 1, rows, columns]`.
+fn matrix(v: &View, columns: u64) -> Result<View, String> {
+    let size = v.dtype.size() as u64;
+    let rows = if columns == 0 { 0 } else { v.len() / columns };
+    let one_per_row = v.shape.len() >= 2 && v.shape[v.shape.len() - 1] == columns;
+    let stride = match v.is_dense() {
+        true => columns * size,
+        false if one_per_row && v.is_dense_inner() && rows == 1 => columns * size,
+        false => return Err("rows of a matrix must follow each other in memory".into()),
+    };
+    Ok(View {
+        shape: vec![1, 1, rows, columns],
+        strides: vec![rows * stride, rows * stride, stride, size],
+        ..v.clone()
+    })
+}
+
+fn lower(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
+    if layer.y.is_empty() {
+        return Ok(vec![]);
+    }
+    let bytes = layer.x.dtype.size() == 1 && layer.y.dtype.size() == 1;
+    let dense = layer.x.is_dense_inner() && layer.y.is_dense_inner();
+    let folded = layer.x_zp == 0 && layer.w.is_some() && layer.rescale != Rescale::Wide;
+    let per_group = layer.y.shape[3] / layer.groups;
+    let w_i8 = layer.w.as_ref().is_some_and(|w| w.dtype() == DType::I8);
+    if bytes && dense && folded && layer.x.slack >= super::SLACK {
+        let one_to_one = layer.groups == layer.x.shape[3] && per_group == 1;
+        if one_to_one && layer.groups > 1 && layer.w_zp == 0 {
+            return depthwise(site, layer);
+        }
+        if w_i8 && (layer.groups == 1 || layer.w_view.shape[3] >= 4 || per_group >= 4) {
+            return gemm(site, layer);
+        }
+    }
+    scalar(site, layer)
+}
+
+// ---- constants ----
+
+/// Every output channel's bias and multiplier.
+fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, String> {
+    let n = layer.y.shape[3] as usize;
+    let bias = site.require_constant(2, "the bias")?;
+    let mult = site.require_constant(3, "the multiplier")?;
+    let shift = site.require_constant(4, "the shift")?;
+    let at = |t: &Tensor, i: usize| if t.len() == 1 { 0 } else { i };
+    let channel = |i: usize| {
+        let (mult, mult_f64) = match layer.rescale {
+            Rescale::F64 => (Multiplier { mantissa: 0, shift: 0 }, mult.get_f64(at(&mult, i))),
+            _ => {
+                let m = mult.get_i64(at(&mult, i)) as i32;
+                let s = shift.get_i64(at(&shift, i)) as i32;
+                (Multiplier { mantissa: m, shift: s }, 0.0)
+            }
+        };
+        let cheap = RescaleChannel { scale: 0.0, bias: 0.0 };
+        Channel { bias: bias.get_i64(at(&bias, i)), mult, mult_f64, cheap }
+    };
+    Ok((0..n).map(channel).collect())
+}
+
+/// Each channel's smallest and largest accumulator: bias + Σ over taps of the extreme products.
+fn accumulator_ranges(layer: &Layer, channels: &[Channel]) -> Vec<(i64, i64)> {
+    let (x_min, x_max) = layer.x.dtype.min_max();
+    let w = Weights::new(layer);
+    let taps = (layer.w_view.shape[1], layer.w_view.shape[2], layer.w_view.shape[3]);
+    let range = |(o, c): (usize, &Channel)| {
+        let (mut lo, mut hi) = (c.bias, c.bias);
+        for kh in 0..taps.0 {
+            for kw in 0..taps.1 {
+                for i in 0..taps.2 {
+                    let v = w.at(o as u64, kh, kw, i) - i64::from(layer.w_zp);
+                    lo += (v * x_min).min(v * x_max);
+                    hi += (v * x_min).max(v * x_max);
+                }
+            }
+        }
+        (lo, hi)
+    };
+    channels.iter().enumerate().map(range).collect()
+}
+
+/// Constant weights by `[O, KH, KW, I]` index.
+struct Weights<'a> {
+    bytes: &'a [u8],
+    dtype: DType,
+    strides: &'a [u64],
+}
+
+impl<'a> Weights<'a> {
+    fn new(layer: &'a Layer) -> Self {
+        let w = layer.w.as_ref().expect("the caller checked that weights are constant");
+        Weights { bytes: w.bytes(), dtype: w.dtype(), strides: &layer.w_view.strides }
+    }
+    fn at(&self, o: u64, kh: u64, kw: u64, i: u64) -> i64 {
+        let s = self.strides;
+        let at = (o * s[0] + kh * s[1] + kw * s[2] + i * s[3]) as usize;
+        match self.dtype {
+            DType::I8 => i64::from(self.bytes[at] as i8),
+            DType::U8 => i64::from(self.bytes[at]),
+            _ => i64::from(i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])),
+        }
+    }
+}
+
+/// The requantization of a layer: the cheapest form proven on every channel.
+fn finish(site: &Site, layer: &Layer, channels: &mut [Channel]) -> Finish {
+    let mut finish = exact_finish(layer);
+    let ranges = accumulator_ranges(layer, channels);
+    let fits = |r: &(i64, i64)| r.0 >= i64::from(i32::MIN) && r.1 <= i64::from(i32::MAX);
+    if !ranges.iter().all(fits) {
+        site.remark("accumulators can overflow int32 (they wrap, as in the reference)");
+        return finish;
+    }
+    let refs: Vec<Reference> = channels
+        .iter()
+        .map(|c| match layer.rescale {
+            Rescale::F64 => Reference::F64(c.mult_f64),
+            _ => Reference::DoubleRounding(c.mult),
+        })
+        .collect();
+    let prefer = match layer.lo >= layer.y_zp {
+        true => &[RescaleForm::ReluF32, RescaleForm::SignedF64][..],
+        false => &[RescaleForm::SignedF32, RescaleForm::SignedF64][..],
+    };
+    let (zp, lo, hi) = (layer.y_zp, layer.lo, layer.hi);
+    let LayerProof { form, channels: cheap, failures } =
+        prove_layer_explained(&refs, zp, lo, hi, &ranges, prefer);
+    for (failed, channel) in failures {
+        site.remark(format!("requantization {failed:?} not proven on channel {channel}"));
+    }
+    site.remark(format!("requantization {form:?}"));
+    finish.form = form;
+    for (c, proven) in channels.iter_mut().zip(cheap) {
+        c.cheap = proven;
+    }
+    finish
+}
+
+fn exact_finish(layer: &Layer) -> Finish {
+    Finish {
+        form: RescaleForm::Exact,
+        reference: layer.rescale,
+        dtype: layer.y.dtype,
+        zp: layer.y_zp,
+        lo: layer.lo,
+        hi: layer.hi,
+    }
+}
+
+/// Tables of all panels of `n` channels.
+fn tables(finish: &Finish, channels: &[Channel], n: u64) -> Vec<u8> {
+    channels.chunks(n as usize).flat_map(|c| finish.pack_table(c, n as usize)).collect()
+}
+
+fn constant(name: &str, bytes: Vec<u8>) -> Arg {
+    Arg::Const { name: name.to_string(), bytes }
+}
+
+// ---- kernels ----
+
+fn scalar(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
+    if site.n_operands() > 5 {
+        return Err("row sums need constant 8-bit weights".into());
+    }
+    let finish = exact_finish(layer);
+    let entries = finish.pack_exact(&channels(site, layer)?);
+    let kernel = ScalarConv {
+        x: layer.x.clone(),
+        w: layer.w_view.clone(),
+        y: layer.y.clone(),
+        stride: layer.stride,
+        dilation: layer.dilation,
+        groups: layer.groups,
+        x_zp: layer.x_zp,
+        w_zp: layer.w_zp,
+        finish,
+    };
+    let weights = match &layer.w {
+        Some(w) => constant("weights", w.bytes().to_vec()),
+        None => site.arg(site.operand(1)),
+    };
+    let x = site.arg(site.operand(0));
+    let args = vec![x, weights, constant("channels", entries), site.arg(site.result())];
+    Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
+    let mut channels = channels(site, layer)?;
+    let finish = finish(site, layer, &mut channels);
+    let w = Weights::new(layer);
+    let dot = if w.dtype == DType::I8 { site.machine.dot_for(layer.x.dtype) } else { Dot::I16 };
+    let kernel = Depthwise {
+        x: layer.x.clone(),
+        y: layer.y.clone(),
+        window: [layer.w_view.shape[1], layer.w_view.shape[2]],
+        stride: layer.stride,
+        dilation: layer.dilation,
+        dot,
+        tile: even_tile(layer.y.shape[2], 8),
+        finish,
+    };
+    let weights =
+        super::depthwise::pack_weights(&kernel, &|c, kh, kw| w.at(c, kh, kw, 0) as i16);
+    let args = vec![
+        site.arg(site.operand(0)),
+        constant("weights", weights),
+        constant("channels", tables(&finish, &channels, 8)),
+        site.arg(site.result()),
+    ];
+    Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
+    let mut all = channels(site, layer)?;
+    let finish = finish(site, layer, &mut all);
+    let (per_group, in_group) = (layer.y.shape[3] / layer.groups, layer.w_view.shape[3]);
+    let mut conv = Conv {
+        x: group_view(&layer.x, in_group),
+        y: group_view(&layer.y, per_group),
+        stride: layer.stride,
+        taps: taps(layer),
+        dot: site.machine.dot_for(layer.x.dtype),
+        tile: Tile { pixels: 1, vectors: 1 },
+        finish,
+        row_sums: None,
+        panels_inside: true,
+    };
+    if site.n_operands() > 5 {
+        conv.row_sums = Some((row_sums_view(site, layer), layer.w_zp));
+    }
+    choose_tile(&mut conv, site.machine.registers);
+    let w = Weights::new(layer);
+    let merged = conv.taps.runs.0 != layer.w_view.shape[2];
+    let mut calls = Vec::new();
+    for g in 0..layer.groups {
+        let weights = super::conv::pack_weights(&conv, &|o, row, run, byte| {
+            let (kw, i) = if merged { (byte / in_group, byte % in_group) } else { (run, byte) };
+            w.at(g * per_group + o, row, kw, i) as i8
+        });
+        let own = &all[(g * per_group) as usize..((g + 1) * per_group) as usize];
+        let at = |v, channels: u64| Arg::Value { value: v, offset: g * channels };
+        let mut args = vec![
+            at(site.operand(0), in_group),
+            constant("weights", weights),
+            constant("channels", tables(&finish, own, conv.panel())),
+            at(site.result(), per_group),
+        ];
+        if conv.row_sums.is_some() {
+            args.push(Arg::Value { value: site.operand(5), offset: 4 * g });
+        }
+        calls.push(Call { kernel: Box::new(conv.clone()), args });
+    }
+    Ok(calls)
+}
+
+/// The first `channels` channels of a tensor.
+fn group_view(v: &View, channels: u64) -> View {
+    let mut shape = v.shape.clone();
+    shape[3] = channels;
+    View { shape, ..v.clone() }
+}
+
+/// Row sums `[N, OH, OW, groups]` (or `[M, 1]`) as `[N, OH, OW]` of one group.
+fn row_sums_view(site: &Site, layer: &Layer) -> View {
+    let v = site.view(site.operand(5));
+    if v.shape.len() == 4 {
+        return View { shape: v.shape[..3].to_vec(), strides: v.strides[..3].to_vec(), ..v };
+    }
+    let rows = layer.y.shape[2];
+    View { shape: vec![1, 1, rows], strides: vec![4 * rows, 4 * rows, 4], ..v }
+}
+
+fn taps(layer: &Layer) -> Taps {
+    let (kh, kw, i) = (layer.w_view.shape[1], layer.w_view.shape[2], layer.w_view.shape[3]);
+    let rows = (kh, layer.dilation[0] * layer.x.strides[1]);
+    let between = layer.dilation[1] * layer.x.strides[2];
+    let contiguous = between == i && layer.groups == 1;
+    match contiguous || kw == 1 {
+        true => Taps { rows, runs: (1, 0), bytes: kw * i },
+        false => Taps { rows, runs: (kw, between), bytes: i },
+    }
+}
+
+/// The largest tile up to `most` that splits `n` with the least overlap.
+fn even_tile(n: u64, most: u64) -> u64 {
+    let cost = |t: u64| n.div_ceil(t) * t;
+    (1..=most.min(n)).rev().min_by_key(|&t| (cost(t), n.div_ceil(t))).unwrap_or(1)
+}
+
+/// Weights up to this many bytes stay in the first-level cache beside the activations.
+const WEIGHTS_IN_CACHE: u64 = 24 << 10;
+
+/// Picks the register tile that wastes least: accumulators, the weights of one step and the
+/// broadcast activations must fit the registers.
+fn choose_tile(conv: &mut Conv, registers: u32) {
+    let row = conv.innermost_pixels();
+    let candidates: &[(u64, u64)] = match (conv.dot, registers) {
+        (Dot::I16, 16) => &[(4, 2), (2, 4), (1, 8), (8, 1)],
+        (Dot::I16, _) => &[(4, 4), (8, 2), (2, 8), (1, 8)],
+        (_, 16) => &[(6, 2), (4, 3), (2, 4), (1, 8), (8, 1)],
+        (_, _) => &[(4, 6), (6, 4), (8, 3), (8, 2), (2, 8), (1, 8)],
+    };
+    let out = conv.y.shape[3];
+    let cost = |&(pixels, vectors): &(u64, u64)| {
+        let pixels = even_tile(row, pixels);
+        let tiles = row.div_ceil(pixels) * out.div_ceil(4 * vectors);
+        let used = vectors.min(out.div_ceil(4));
+        let step = pixels * used + (pixels + used) / 2 + 1;
+        (tiles * step, pixels, vectors)
+    };
+    let best = candidates.iter().map(cost).min_by_key(|c| c.0).expect("a candidate");
+    conv.tile = Tile { pixels: best.1, vectors: best.2.min(out.div_ceil(4)) };
+    let weights = out * conv.taps.all_groups() * 4;
+    conv.panels_inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
+}

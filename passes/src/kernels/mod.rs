@@ -1,0 +1,176 @@
+//! Kernels: from one integer op on placed tensors to loops over memory and vectors.
+//!
+//! A [`Kernel`] is a plain description (types, extents, strides, form of the arithmetic) from which
+//! the loop-level function is built. Two ops with equal descriptions share one function; weights,
+//! tables and multipliers are buffers it is given. Nothing here looks at an op's values other than
+//! through [`Site`].
+//!
+//! Every kernel reads at most [`SLACK`] bytes behind a buffer that declares slack, and none behind
+//! one that does not.
+
+pub mod conv;
+pub mod conv_lower;
+pub mod depthwise;
+pub mod kb;
+pub mod requant;
+pub mod scalar_conv;
+pub mod moves;
+pub mod site;
+
+use kb::Addr;
+use qcc_ir::{DType, Func, MemType, TensorType};
+use qcc_runtime::cpu::CpuLevel;
+use std::fmt::Debug;
+
+/// Readable bytes behind every buffer of the arena and every constant.
+pub const SLACK: u32 = 64;
+
+/// What a kernel is and how to build it.
+pub trait Kernel: Debug {
+    /// `<op>_<types>_<form>`, without what makes it unique.
+    fn name(&self) -> String;
+    /// The loop-level function.
+    fn build(&self, name: &str) -> Func;
+}
+
+/// One argument of a kernel call.
+#[derive(Clone, Debug)]
+pub enum Arg {
+    /// A tensor of the op, `offset` bytes behind its first element.
+    Value { value: qcc_ir::Value, offset: u64 },
+    /// Constant bytes made for this call, with a name for the data section.
+    Const { name: String, bytes: Vec<u8> },
+}
+
+/// One kernel call.
+#[derive(Debug)]
+pub struct Call {
+    /// What to call.
+    pub kernel: Box<dyn Kernel>,
+    /// Its buffers, in order.
+    pub args: Vec<Arg>,
+}
+
+/// How a kernel sees a tensor: extents and byte strides from its first element.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Element type.
+    pub dtype: DType,
+    /// Extents.
+    pub shape: Vec<u64>,
+    /// Bytes between neighbours.
+    pub strides: Vec<u64>,
+    /// Bytes that may be read behind the last element.
+    pub slack: u32,
+}
+
+impl View {
+    /// The view of a placed tensor. Only arena tensors have slack.
+    pub fn of(ty: &TensorType) -> View {
+        let (strides, slack) = match &ty.layout {
+            Some(l) if l.space == qcc_ir::Space::Arena => (l.strides.to_vec(), SLACK),
+            Some(l) => (l.strides.to_vec(), 0),
+            None => (ty.dense_strides().to_vec(), SLACK),
+        };
+        View { dtype: ty.storage(), shape: ty.shape.to_vec(), strides, slack }
+    }
+    /// Bytes from the first element to the end of the last one.
+    pub fn span(&self) -> u64 {
+        if self.shape.contains(&0) {
+            return 0;
+        }
+        let last: u64 = self.shape.iter().zip(&self.strides).map(|(n, s)| (n - 1) * s).sum();
+        last + self.dtype.size() as u64
+    }
+    /// The buffer that holds exactly this view.
+    pub fn mem(&self) -> MemType {
+        MemType { bytes: self.span(), slack: self.slack, constant: false }
+    }
+    /// Number of elements.
+    pub fn len(&self) -> u64 {
+        self.shape.iter().product()
+    }
+    /// True when some extent is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Elements next to each other in memory, innermost dimension.
+    pub fn is_dense_inner(&self) -> bool {
+        self.shape.last().is_none_or(|&n| n <= 1)
+            || self.strides.last() == Some(&(self.dtype.size() as u64))
+    }
+    /// All elements next to each other.
+    pub fn is_dense(&self) -> bool {
+        let mut expect = self.dtype.size() as u64;
+        self.shape.iter().zip(&self.strides).rev().all(|(&n, &s)| {
+            let ok = n <= 1 || s == expect;
+            expect *= n;
+            ok
+        })
+    }
+    /// The loop dtype of an element: integers have no sign in registers.
+    pub fn lane(&self) -> DType {
+        lane_type(self.dtype)
+    }
+}
+
+/// The register type of a stored element.
+pub fn lane_type(dtype: DType) -> DType {
+    match dtype {
+        DType::U8 | DType::Bool => DType::I8,
+        DType::U16 => DType::I16,
+        d => d,
+    }
+}
+
+/// A constant buffer of `bytes` bytes.
+pub fn const_mem(bytes: usize) -> MemType {
+    MemType { bytes: bytes as u64, slack: SLACK, constant: true }
+}
+
+/// What the machine can do, as far as choosing kernels goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// How bytes are multiplied.
+    pub dot: Dot,
+    /// Vector registers.
+    pub registers: u32,
+}
+
+/// How 8-bit products are summed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dot {
+    /// Four unsigned × signed bytes per i32 lane.
+    U8S8,
+    /// Four signed × signed bytes per i32 lane.
+    S8S8,
+    /// Two signed 16-bit values per i32 lane, after widening.
+    I16,
+}
+
+impl Machine {
+    /// What a CPU level offers at 128 bits.
+    pub fn of(cpu: CpuLevel) -> Machine {
+        let (dot, registers) = match cpu {
+            CpuLevel::X86Baseline | CpuLevel::X86V2 | CpuLevel::X86V3 => (Dot::I16, 16),
+            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (Dot::U8S8, 16),
+            CpuLevel::A64Baseline => (Dot::I16, 32),
+            CpuLevel::A64Dotprod => (Dot::S8S8, 32),
+            CpuLevel::A64I8mm => (Dot::U8S8, 32),
+        };
+        Machine { dot, registers }
+    }
+    /// The dot product to use for activations of `dtype`: `Dot::I16` when the fast one reads them
+    /// with the other sign.
+    pub fn dot_for(&self, dtype: DType) -> Dot {
+        match (self.dot, dtype) {
+            (Dot::U8S8, DType::U8) | (Dot::S8S8, DType::I8) => self.dot,
+            _ => Dot::I16,
+        }
+    }
+}
+
+/// `addr` of element `index` of a view, given one stride per loop variable.
+pub fn element(base: &Addr, vars: &[(kb::Var, u64)]) -> Addr {
+    vars.iter().fold(base.clone(), |a, &(var, stride)| var.of(&a, stride))
+}

@@ -1,0 +1,67 @@
+//! One op of a planned integer-level function, as kernels' lowerings see it.
+
+use super::{Arg, Machine, View};
+use qcc_ir::dialect::{OpKind, core};
+use qcc_ir::{Func, Module, OpId, TensorType, Value};
+use qcc_runtime::Tensor;
+
+/// An op to lower, and what is known around it.
+pub struct Site<'a> {
+    /// The module, for constant data and names.
+    pub module: &'a Module,
+    /// The function that the op is in.
+    pub func: &'a Func,
+    /// The op.
+    pub op: OpId,
+    /// What the machine can do.
+    pub machine: Machine,
+    /// Remarks to pass on: proofs that failed, slower forms chosen.
+    pub remarks: std::cell::RefCell<Vec<String>>,
+}
+
+impl Site<'_> {
+    /// Operand `i`.
+    pub fn operand(&self, i: usize) -> Value {
+        self.func.operands(self.op)[i]
+    }
+    /// Number of operands.
+    pub fn n_operands(&self) -> usize {
+        self.func.operands(self.op).len()
+    }
+    /// Result 0.
+    pub fn result(&self) -> Value {
+        self.func.result(self.op)
+    }
+    /// A tensor's type.
+    pub fn tensor_type(&self, v: Value) -> &TensorType {
+        self.func.ty(v).as_tensor().expect("verified: values at the int level are tensors")
+    }
+    /// How kernels see a tensor.
+    pub fn view(&self, v: Value) -> View {
+        View::of(self.tensor_type(v))
+    }
+    /// A tensor as a kernel argument, from its first element.
+    pub fn arg(&self, v: Value) -> Arg {
+        Arg::Value { value: v, offset: 0 }
+    }
+    /// The elements of a constant operand; `None` if it is computed.
+    pub fn constant(&self, v: Value) -> Option<Tensor> {
+        let op = self.func.def_op(v)?;
+        let OpKind::Core(core::Op::Const(c)) = self.func.kind(op) else { return None };
+        let ty = self.tensor_type(v);
+        let shape: Vec<usize> = ty.shape.iter().map(|&d| d as usize).collect();
+        Tensor::from_bytes(ty.storage(), shape, &self.module.data[c.data].bytes).ok()
+    }
+    /// The elements of an operand that must be constant.
+    ///
+    /// # Errors
+    /// Says which operand is not.
+    pub fn require_constant(&self, i: usize, what: &str) -> Result<Tensor, String> {
+        let found = self.operand(i);
+        self.constant(found).ok_or_else(|| format!("{what} must be constant"))
+    }
+    /// Leaves a remark about this op.
+    pub fn remark(&self, message: impl Into<String>) {
+        self.remarks.borrow_mut().push(message.into());
+    }
+}
