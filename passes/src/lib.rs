@@ -1,1 +1,46 @@
-//! The passes of qcc and their manager.
+//! The passes of qcc and their manager: one pass per file, named as the pass.
+//!
+//! - [`Pass`], [`Registry`], [`Pipeline`], [`PassManager`]: what a pass is, all of them by name,
+//!   pipeline strings, and running them. A program that embeds qcc adds passes of its own with
+//!   [`Registry::register_pass`].
+//! - `analysis`: facts that several passes ask for.
+//! - one module per pass: its documentation says what it does, before → after.
+//!
+//! Invariants: a pass never panics on a verified module; whatever it skips it says in a remark;
+//! errors and remarks name ops as the source model does; iteration is in a fixed order, so the same
+//! input gives the same module. This crate knows no file format and no machine code.
+
+pub mod alias_views;
+pub mod analysis;
+mod arena_packing;
+pub mod check_accumulators;
+pub mod check_memory_plan;
+pub mod choose_signedness;
+pub mod consts;
+mod context;
+pub mod cse;
+pub mod dce;
+mod diag;
+mod diff;
+pub mod expand_padding;
+pub mod fold_zero_points;
+pub mod fuse_clamp;
+pub mod int_ops;
+pub mod lower_quant_to_int;
+mod manager;
+mod pass;
+mod pipeline;
+pub mod plan_memory;
+mod registry;
+#[cfg(test)]
+mod testing;
+pub mod verify;
+
+pub use context::{PassContext, Remark, TargetInfo};
+pub use diag::{Diagnostic, Diagnostics};
+pub use diff::DiffEach;
+pub use manager::{PassManager, PassTime, PrintAt, Printer, When};
+pub use pass::{Drift, LevelSet, OptionKind, OptionSpec, Options, Pass, PassFn};
+pub use pipeline::{Pipeline, PipelineError, Step};
+pub use plan_memory::arena_bytes;
+pub use registry::{PIPELINES, Registry, all_passes};

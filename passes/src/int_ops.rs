@@ -1,0 +1,182 @@
+//! Views of int-level ops that several passes share: the convolution family as one thing, and the
+//! output clamp of every op that has one.
+
+use qcc_ir::dialect::int::{Op, Rescale};
+use qcc_ir::{DType, Func, OpId, OpKind, Value};
+
+/// Which of the three multiply-accumulate ops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConvForm {
+    /// `int.conv2d`, weights `[O,KH,KW,C/groups]`.
+    Conv2d,
+    /// `int.depthwise_conv2d`, weights `[1,KH,KW,C·multiplier]`.
+    Depthwise,
+    /// `int.fully_connected`, weights `[O,K]`.
+    FullyConnected,
+}
+
+/// The attributes of `int.conv2d`, `int.depthwise_conv2d` and `int.fully_connected` that the
+/// int-level passes read; [`store_conv`] writes back those that they change.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Conv {
+    /// Which op.
+    pub form: ConvForm,
+    /// Vertical and horizontal step.
+    pub stride: [u32; 2],
+    /// Vertical and horizontal distance of taps.
+    pub dilation: [u32; 2],
+    /// Channel groups (1 except in `int.conv2d`).
+    pub groups: u32,
+    /// Top, bottom, left, right. Written back.
+    pub pad: [u32; 4],
+    /// What taps outside the image read. Written back.
+    pub pad_value: i32,
+    /// Zero point of the input. Written back.
+    pub x_zp: i32,
+    /// Zero point of the weights. Written back.
+    pub w_zp: i32,
+    /// How the accumulator is rescaled.
+    pub rescale: Rescale,
+}
+
+impl Conv {
+    /// The output channel that element `i` of the weights belongs to.
+    pub fn channel_of(&self, i: usize, w_shape: &[usize]) -> usize {
+        match self.form {
+            ConvForm::Depthwise => i % w_shape.last().copied().unwrap_or(1),
+            _ => i / w_shape.iter().skip(1).product::<usize>(),
+        }
+    }
+    /// Number of output channels.
+    pub fn n_channels(&self, w_shape: &[usize]) -> usize {
+        match self.form {
+            ConvForm::Depthwise => w_shape.last().copied().unwrap_or(0),
+            _ => w_shape.first().copied().unwrap_or(0),
+        }
+    }
+}
+
+/// The op as a member of the convolution family.
+pub fn conv_of(kind: &OpKind) -> Option<Conv> {
+    let OpKind::Int(op) = kind else { return None };
+    match op {
+        Op::Conv2d(c) => Some(Conv {
+            form: ConvForm::Conv2d,
+            stride: c.stride,
+            dilation: c.dilation,
+            groups: c.groups,
+            pad: c.pad,
+            pad_value: c.pad_value,
+            x_zp: c.x_zp,
+            w_zp: c.w_zp,
+            rescale: c.rescale,
+        }),
+        Op::DepthwiseConv2d(c) => Some(Conv {
+            form: ConvForm::Depthwise,
+            stride: c.stride,
+            dilation: c.dilation,
+            groups: 1,
+            pad: c.pad,
+            pad_value: c.pad_value,
+            x_zp: c.x_zp,
+            w_zp: c.w_zp,
+            rescale: c.rescale,
+        }),
+        Op::FullyConnected(c) => Some(Conv {
+            form: ConvForm::FullyConnected,
+            stride: [1, 1],
+            dilation: [1, 1],
+            groups: 1,
+            pad: [0; 4],
+            pad_value: 0,
+            x_zp: c.x_zp,
+            w_zp: c.w_zp,
+            rescale: c.rescale,
+        }),
+        _ => None,
+    }
+}
+
+/// Writes padding and zero points back.
+pub fn store_conv(kind: &mut OpKind, v: &Conv) {
+    match kind {
+        OpKind::Int(Op::Conv2d(c)) => {
+            (c.pad, c.pad_value, c.x_zp, c.w_zp) = (v.pad, v.pad_value, v.x_zp, v.w_zp);
+        }
+        OpKind::Int(Op::DepthwiseConv2d(c)) => {
+            (c.pad, c.pad_value, c.x_zp, c.w_zp) = (v.pad, v.pad_value, v.x_zp, v.w_zp);
+        }
+        OpKind::Int(Op::FullyConnected(c)) => (c.x_zp, c.w_zp) = (v.x_zp, v.w_zp),
+        _ => {}
+    }
+}
+
+/// Operand positions in the convolution family.
+pub mod conv_operand {
+    /// The input.
+    pub const X: usize = 0;
+    /// The weights.
+    pub const W: usize = 1;
+    /// The bias.
+    pub const BIAS: usize = 2;
+    /// `int.row_sums` of the input, if present.
+    pub const ROW_SUMS: usize = 5;
+}
+
+/// `lo` and `hi` of an op that ends with y = min(max(…, lo), hi).
+pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
+    let OpKind::Int(op) = kind else { return None };
+    match op {
+        Op::Conv2d(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::DepthwiseConv2d(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::FullyConnected(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Add(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::MaxPool2d(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::AvgPool2d(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Mean(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Requantize(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Clamp(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::RowSums(_)
+        | Op::Pad(_)
+        | Op::Softmax(_)
+        | Op::ResizeBilinear(_)
+        | Op::ArgMax(_)
+        | Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::Lut(_)
+        | Op::Concat(_)
+        | Op::Slice(_)
+        | Op::Reshape(_)
+        | Op::FlipSign(_)
+        | Op::Copy(_) => None,
+    }
+}
+
+/// `[lo, hi]` of an op that ends with y = min(max(…, lo), hi).
+pub fn bounds(kind: &OpKind) -> Option<[i32; 2]> {
+    bounds_mut(&mut kind.clone()).map(|(lo, hi)| [*lo, *hi])
+}
+
+/// The int-level op.
+pub fn int_op(f: &Func, op: OpId) -> Option<&Op> {
+    match f.kind(op) {
+        OpKind::Int(op) => Some(op),
+        _ => None,
+    }
+}
+
+/// The element type of a tensor value.
+pub fn dtype_of(f: &Func, v: Value) -> Option<DType> {
+    f.ty(v).as_tensor().map(|t| t.storage())
+}
+
+/// Places `new` right after `old`.
+pub fn insert_after(f: &mut Func, old: OpId, new: OpId) {
+    let region = f.op(old).parent().expect("`old` is placed in a region");
+    let at = f.region(region).ops.iter().position(|&o| o == old);
+    f.insert_at(
+        region,
+        at.expect("a placed op is in its parent region") + 1,
+        new,
+    );
+}
