@@ -60,7 +60,8 @@ dialect! { Loop;
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),
     };
-    /// Reads 4 bytes and repeats them through a vector of i8.
+    /// Reads 4 bytes and repeats them through a vector of i8. An emitter may touch 16 bytes: the
+    /// 12 behind must be in bounds or slack.
     LoadSplat32 "loop.load_splat32" (mem: one Mem, vars: many Index) -> (value: one Vector) {
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),

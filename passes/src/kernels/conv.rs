@@ -350,43 +350,23 @@ impl Conv {
     /// `groups` (1 or 4) groups of four taps: every pixel times every vector.
     fn block(&self, kb: &mut Kb, at: &Step, groups: u64, acc: &[Value]) -> Vec<Value> {
         let mut acc = acc.to_vec();
-        let wide: Vec<Value> = match groups {
-            4 if self.dot != Dot::I16 => (0..at.pixels)
-                .map(|p| kb.load_v128(DType::I8, &at.x.at((p * at.pixel) as i64)))
-                .collect(),
-            _ => vec![],
-        };
         for g in 0..groups {
             let w = at.w.at((g * at.group) as i64);
             if self.dot == Dot::I16 {
                 self.products_i16(kb, at, &w, 4 * g, &mut acc);
             } else {
-                self.products_i8(kb, at, &w, g, &wide, &mut acc);
+                self.products_i8(kb, at, &w, 4 * g, &mut acc);
             }
         }
         acc
     }
 
-    fn products_i8(
-        &self,
-        kb: &mut Kb,
-        at: &Step,
-        w: &Addr,
-        g: u64,
-        wide: &[Value],
-        acc: &mut [Value],
-    ) {
+    fn products_i8(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         let weights: Vec<Value> =
             (0..at.vectors).map(|v| kb.load_v128(DType::I8, &w.at(16 * v as i64))).collect();
         for p in 0..at.pixels {
-            let x = match wide.get(p as usize) {
-                Some(&x) => {
-                    let lane = std::array::from_fn(|i| 4 * g as u32 + i as u32 % 4);
-                    kb.shuffle(x, x, lane)
-                }
-                None => kb.load_splat32(&at.x.at((p * at.pixel) as i64)),
-            };
+            let x = kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
             for (v, &weight) in weights.iter().enumerate() {
                 let a = &mut acc[p as usize * at.vectors as usize + v];
                 *a = kb.dot4(signs, *a, x, weight);

@@ -36,9 +36,7 @@ impl Walk<'_> {
             }
             Op::LoadSplat32(s) => {
                 let (p, at) = self.address(operands[0], &operands[1..], &s.strides, s.offset)?;
-                let word = self.b.ins().load(types::I32, flags(), p, at);
-                let v = self.b.ins().splat(types::I32X4, word);
-                let v = self.cast(v, types::I8X16);
+                let v = self.load_splat32(p, at);
                 self.set(kernel.result(op), v);
             }
             Op::LoadLow64(s) => {
@@ -79,6 +77,18 @@ impl Walk<'_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// x86: a whole vector shuffled, which folds into one instruction; aarch64: `ld1r`.
+    fn load_splat32(&mut self, p: clif::Value, at: i32) -> clif::Value {
+        if self.arch == Arch::X86_64 {
+            let v = self.b.ins().load(types::I8X16, flags(), p, at);
+            let word: Vec<u8> = (0..16).map(|i| i % 4).collect();
+            return self.shuffle(types::I8X16, v, v, &word);
+        }
+        let word = self.b.ins().load(types::I32, flags(), p, at);
+        let v = self.b.ins().splat(types::I32X4, word);
+        self.cast(v, types::I8X16)
     }
 
     /// index · stride, by a shift where that does it.

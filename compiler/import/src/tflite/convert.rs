@@ -1,0 +1,631 @@
+//! From a parsed TFLite file to a module at the quant level.
+//!
+//! Shapes are inferred from the inputs on (a file's own shapes are not trusted); every operator
+//! that is not supported is reported, not the first one only. Names survive: an op is located by
+//! the name of its first output tensor and its index in the file.
+
+use super::raw::{RawModel, RawOp, RawOptions, RawSubgraph, RawTensor};
+use super::shapes;
+use crate::{ImportError, ImportOptions, Problem};
+use qcc_ir::dialect::core;
+use qcc_ir::dialect::quant::{self, Act};
+use qcc_ir::{
+    Affine, DType, Func, FuncKind, Level, LocId, Module, Numerics, OpKind, QuantParams, QuantType,
+    TensorType, Type, Value,
+};
+use std::sync::Arc;
+
+/// Operators that convert to ops, by the names of TFLite's schema.
+pub const SUPPORTED: [&str; 16] = [
+    "ADD", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D",
+    "DEPTHWISE_CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED", "MAX_POOL_2D", "MEAN", "QUANTIZE",
+    "RESHAPE", "RESIZE_BILINEAR", "SOFTMAX", "SPLIT",
+];
+
+/// Converts the first subgraph.
+///
+/// # Errors
+/// Every unsupported operator and every inconsistency, with node names.
+pub fn convert(raw: &RawModel, name: &str, options: &ImportOptions) -> Result<Module, ImportError> {
+    let graph = raw.subgraphs.first().ok_or_else(|| {
+        ImportError::one(Problem::file("the file has no graph", "export the model again"))
+    })?;
+    let mut c = Converter::new(graph, name);
+    c.inputs(options)?;
+    c.unsupported()?;
+    for op in &graph.ops {
+        if let Err(problem) = c.op(op) {
+            return Err(ImportError::one(problem));
+        }
+    }
+    c.finish()
+}
+
+struct Converter<'a> {
+    graph: &'a RawSubgraph,
+    module: Module,
+    func: Func,
+    /// The value of each tensor, once computed.
+    values: Vec<Option<Value>>,
+    batch: u64,
+}
+
+/// What is known of the op being converted.
+struct Node<'a> {
+    op: &'a RawOp,
+    name: String,
+    loc: LocId,
+}
+
+impl<'a> Converter<'a> {
+    fn new(graph: &'a RawSubgraph, name: &str) -> Self {
+        Converter {
+            graph,
+            module: Module::new(name, Level::Quant, Numerics::TfLite),
+            func: Func::new("main", FuncKind::Main, &[]),
+            values: vec![None; graph.tensors.len()],
+            batch: 1,
+        }
+    }
+
+    // ---- whole graph ----
+
+    fn inputs(&mut self, options: &ImportOptions) -> Result<(), ImportError> {
+        let mut problems = Vec::new();
+        for &t in &self.graph.inputs {
+            match self.input_type(t, options) {
+                Ok(ty) => {
+                    let v = self.func.add_arg(self.func.body, ty.into());
+                    self.func.set_name(v, &self.graph.tensors[t].name);
+                    self.func.input_names.push(self.graph.tensors[t].name.clone());
+                    self.values[t] = Some(v);
+                }
+                Err(p) => problems.push(p),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ImportError { problems }) }
+    }
+
+    /// An input's type: the file's shape with dynamic dimensions filled in.
+    fn input_type(&mut self, t: usize, options: &ImportOptions) -> Result<TensorType, Problem> {
+        let tensor = &self.graph.tensors[t];
+        let signature = tensor.shape_signature.as_ref().unwrap_or(&tensor.shape);
+        let given = options.shapes.iter().find(|(n, _)| *n == tensor.name).map(|(_, s)| s);
+        let mut shape: Vec<u64> = tensor.shape.iter().map(|&d| d.max(0) as u64).collect();
+        if let Some(given) = given {
+            if given.len() != shape.len() {
+                let what = format!("--shape gives {} dimensions, not {}", given.len(), shape.len());
+                return Err(Problem::tensor(&tensor.name, what, "give one number per dimension"));
+            }
+            shape.clone_from(given);
+        } else {
+            for (d, extent) in shape.iter_mut().enumerate() {
+                let dynamic = signature.get(d) == Some(&-1);
+                match (dynamic, d, options.batch) {
+                    (true, 0, Some(n)) => *extent = n,
+                    (true, 0, None) => *extent = 1,
+                    (true, _, _) if *extent <= 1 => {
+                        let what = format!("dimension {d} is not known");
+                        let fix = format!("give it with --shape {}=…", tensor.name);
+                        return Err(Problem::tensor(&tensor.name, what, &fix));
+                    }
+                    _ => {}
+                }
+            }
+            let fixed = shape.first().is_some_and(|&n| options.batch.is_some_and(|b| b != n));
+            if fixed {
+                shape[0] = options.batch.unwrap_or(1);
+            }
+        }
+        if let Some(&n) = shape.first() {
+            let file = tensor.shape.first().copied().unwrap_or(1).max(1) as u64;
+            if n != file && n % file == 0 {
+                self.batch = n / file;
+            }
+        }
+        shapes::check_size(&shape)
+            .map_err(|e| Problem::tensor(&tensor.name, e, "give a smaller shape"))?;
+        let elem = self.elem(t, None)?;
+        Ok(TensorType { shape: shape.as_slice().into(), elem, layout: None })
+    }
+
+    /// All operators that cannot be converted, in one error.
+    fn unsupported(&self) -> Result<(), ImportError> {
+        let supported = SUPPORTED.join(", ");
+        let problems: Vec<Problem> = self
+            .graph
+            .ops
+            .iter()
+            .filter(|op| !SUPPORTED.contains(&op.name().as_str()))
+            .map(|op| {
+                let what = format!("operator {} is not supported", op.name());
+                let fix = format!("supported operators: {supported}");
+                Problem::node(&self.node_name(op), op.index, what, &fix)
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(ImportError { problems }) }
+    }
+
+    fn node_name(&self, op: &RawOp) -> String {
+        let first = op.outputs.first().and_then(|&t| self.graph.tensors.get(t));
+        first.map_or_else(|| format!("operator {}", op.index), |t| t.name.clone())
+    }
+
+    fn finish(mut self) -> Result<Module, ImportError> {
+        let mut results = Vec::new();
+        for &t in &self.graph.outputs {
+            let name = &self.graph.tensors[t].name;
+            let v = self.value(t).map_err(|what| {
+                ImportError::one(Problem::tensor(name, what, "check the graph's outputs"))
+            })?;
+            self.func.output_names.push(name.clone());
+            results.push(v);
+        }
+        let body = self.func.body;
+        self.func.push_op(body, core::Return {}, &results, &[], LocId(0));
+        self.module.funcs.push(self.func);
+        Ok(self.module)
+    }
+
+    // ---- tensors ----
+
+    /// The element type of tensor `t`; `like` lends parameters where the file has none.
+    fn elem(&self, t: usize, like: Option<&QuantType>) -> Result<qcc_ir::Elem, Problem> {
+        let tensor = &self.graph.tensors[t];
+        let dtype = tensor.storage_dtype().ok_or_else(|| {
+            let what = format!("element type {} is not supported", tensor.dtype);
+            let fix = "supported: float32, int8, uint8, int16, int32, int64, bool, int4";
+            Problem::tensor(&tensor.name, what, fix)
+        })?;
+        let quantizable = matches!(dtype, DType::I8 | DType::U8 | DType::I16);
+        if !quantizable {
+            return Ok(qcc_ir::Elem::Plain(dtype));
+        }
+        if tensor.scales.is_empty() {
+            return Ok(match like {
+                Some(q) => qcc_ir::Elem::Quant(Arc::new(q.clone())),
+                None => qcc_ir::Elem::Plain(dtype),
+            });
+        }
+        Ok(qcc_ir::Elem::Quant(Arc::new(quant_type(tensor, dtype)?)))
+    }
+
+    /// A tensor's value; constants become `core.const` on first use.
+    fn value(&mut self, t: usize) -> Result<Value, String> {
+        if let Some(v) = self.values[t] {
+            return Ok(v);
+        }
+        let tensor = &self.graph.tensors[t];
+        let Some(data) = tensor.constant_bytes() else {
+            let state = if tensor.is_variable { "a state variable" } else { "never computed" };
+            return Err(format!("tensor '{}' is {state}", tensor.name));
+        };
+        let elem = self.elem(t, None).map_err(|p| p.what)?;
+        let shape: Vec<u64> = tensor.shape.iter().map(|&d| d.max(0) as u64).collect();
+        let ty: Type = TensorType { shape: shape.as_slice().into(), elem, layout: None }.into();
+        let id = self.module.add_data(&tensor.name, data);
+        let loc = self.module.locs.node(&tensor.name, None);
+        let body = self.func.body;
+        let op = self.func.push_op(body, core::Const { data: id }, &[], &[ty], loc);
+        let v = self.func.result(op);
+        self.values[t] = Some(v);
+        Ok(v)
+    }
+
+    fn tensor_type(&self, v: Value) -> &TensorType {
+        self.func.ty(v).as_tensor().expect("values of an imported graph are tensors")
+    }
+    fn shape(&self, v: Value) -> Vec<u64> {
+        self.tensor_type(v).shape.to_vec()
+    }
+
+    // ---- ops ----
+
+    fn op(&mut self, op: &'a RawOp) -> Result<(), Problem> {
+        let name = self.node_name(op);
+        let loc = self.module.locs.node(&name, Some(op.index as u32));
+        let node = Node { op, name, loc };
+        let fix = "check that the file was exported for this operator's reference kernel";
+        self.dispatch(&node).map_err(|what| {
+            Problem::node(&node.name, op.index, format!("{}: {what}", op.name()), fix)
+        })
+    }
+
+    fn dispatch(&mut self, node: &Node) -> Result<(), String> {
+        match node.op.name().as_str() {
+            "QUANTIZE" => self.quantize(node),
+            "DEQUANTIZE" => self.elementwise(node, quant::Dequantize {}),
+            "CONV_2D" => self.conv2d(node),
+            "DEPTHWISE_CONV_2D" => self.depthwise(node),
+            "FULLY_CONNECTED" => self.fully_connected(node),
+            "ADD" => self.add(node),
+            "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.pool(node),
+            "MEAN" => self.mean(node),
+            "SOFTMAX" => self.softmax(node),
+            "RESIZE_BILINEAR" => self.resize(node),
+            "ARG_MAX" => self.arg_extreme(node, false),
+            "ARG_MIN" => self.arg_extreme(node, true),
+            "CONCATENATION" => self.concat(node),
+            "SPLIT" => self.split(node),
+            "RESHAPE" => self.reshape(node),
+            other => Err(format!("operator {other} is not supported")),
+        }
+    }
+
+    fn operand(&mut self, node: &Node, i: usize) -> Result<Value, String> {
+        let t = node.op.inputs.get(i).copied().flatten();
+        let t = t.ok_or_else(|| format!("input {i} is missing"))?;
+        self.value(t)
+    }
+    fn optional(&mut self, node: &Node, i: usize) -> Result<Option<Value>, String> {
+        match node.op.inputs.get(i).copied().flatten() {
+            Some(t) => self.value(t).map(Some),
+            None => Ok(None),
+        }
+    }
+    /// A quantized operand.
+    fn quantized(&mut self, node: &Node, i: usize) -> Result<Value, String> {
+        let v = self.operand(node, i)?;
+        match self.tensor_type(v).quant_type() {
+            Some(_) => Ok(v),
+            None => Err(format!(
+                "input {i} is {}, not quantized; quantize the model to int8, uint8 or int16",
+                self.tensor_type(v).storage()
+            )),
+        }
+    }
+    /// The integers of a constant operand.
+    fn constant_ints(&self, node: &Node, i: usize) -> Result<Vec<i64>, String> {
+        let t = node.op.inputs.get(i).copied().flatten();
+        let t = t.ok_or_else(|| format!("input {i} is missing"))?;
+        let tensor = &self.graph.tensors[t];
+        let bytes = tensor.constant_bytes();
+        let bytes = bytes.ok_or_else(|| format!("input {i} must be a constant"))?;
+        match tensor.storage_dtype() {
+            Some(DType::I32) => Ok(bytes
+                .chunks_exact(4)
+                .map(|b| i64::from(i32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+                .collect()),
+            Some(DType::I64) => Ok(bytes
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().expect("chunks of 8 bytes")))
+                .collect()),
+            _ => Err(format!("input {i} must hold int32 or int64")),
+        }
+    }
+
+    /// Appends an op with one result of the given shape for output `0` of the node.
+    fn emit(
+        &mut self,
+        node: &Node,
+        kind: impl Into<OpKind>,
+        operands: &[Value],
+        shape: &[u64],
+    ) -> Result<(), String> {
+        self.emit_all(node, kind, operands, &[shape.to_vec()])
+    }
+
+    fn emit_all(
+        &mut self,
+        node: &Node,
+        kind: impl Into<OpKind>,
+        operands: &[Value],
+        shapes: &[Vec<u64>],
+    ) -> Result<(), String> {
+        if node.op.outputs.len() != shapes.len() {
+            let (found, want) = (node.op.outputs.len(), shapes.len());
+            return Err(format!("{found} outputs, expected {want}"));
+        }
+        let mut types = Vec::with_capacity(shapes.len());
+        for (&t, shape) in node.op.outputs.iter().zip(shapes) {
+            shapes::check_size(shape)?;
+            let elem = self.elem(t, None).map_err(|p| p.what)?;
+            types.push(Type::from(TensorType { shape: shape.as_slice().into(), elem, layout: None }));
+        }
+        let body = self.func.body;
+        let op = self.func.push_op(body, kind, operands, &types, node.loc);
+        for (k, &t) in node.op.outputs.iter().enumerate() {
+            let v = self.func.results(op)[k];
+            self.func.set_name(v, &self.graph.tensors[t].name);
+            self.values[t] = Some(v);
+        }
+        Ok(())
+    }
+
+    /// Requires output 0 to be quantized like its kind of op needs.
+    fn output_quantized(&self, node: &Node) -> Result<(), String> {
+        let t = *node.op.outputs.first().ok_or("no output")?;
+        match self.graph.tensors[t].scales.is_empty() {
+            true => Err("the output has no quantization parameters".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn elementwise(&mut self, node: &Node, kind: impl Into<OpKind>) -> Result<(), String> {
+        let x = self.quantized(node, 0)?;
+        let shape = self.shape(x);
+        self.emit(node, kind, &[x], &shape)
+    }
+
+    fn quantize(&mut self, node: &Node) -> Result<(), String> {
+        self.output_quantized(node)?;
+        let x = self.operand(node, 0)?;
+        let shape = self.shape(x);
+        match (self.tensor_type(x).quant_type(), self.tensor_type(x).storage()) {
+            (Some(_), _) => self.emit(node, quant::Requantize {}, &[x], &shape),
+            (None, DType::F32) => self.emit(node, quant::Quantize {}, &[x], &shape),
+            (None, other) => Err(format!("cannot quantize {other}")),
+        }
+    }
+
+    fn conv2d(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::Conv2d(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        self.output_quantized(node)?;
+        let (x, w) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
+        let b = self.optional(node, 2)?;
+        let (xs, ws) = (self.rank(x, 4)?, self.rank(w, 4)?);
+        let (stride, dilation) =
+            (positive([o.stride_h, o.stride_w])?, positive([o.dilation_h, o.dilation_w])?);
+        if ws[3] == 0 || xs[3] % ws[3] != 0 || ws[0] % (xs[3] / ws[3]).max(1) != 0 {
+            return Err(format!("{} input channels do not fit filters {ws:?}", xs[3]));
+        }
+        let (out, pad) = shapes::window(&xs, [ws[1], ws[2]], stride, dilation, o.padding)?;
+        let kind = quant::Conv2d {
+            stride,
+            dilation,
+            pad,
+            groups: (xs[3] / ws[3]) as u32,
+            act: activation(o.fused_activation)?,
+        };
+        let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
+        self.emit(node, kind, &operands, &[xs[0], out[0], out[1], ws[0]])
+    }
+
+    fn depthwise(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::DepthwiseConv2d(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        self.output_quantized(node)?;
+        let (x, w) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
+        let b = self.optional(node, 2)?;
+        let (xs, ws) = (self.rank(x, 4)?, self.rank(w, 4)?);
+        let (stride, dilation) =
+            (positive([o.stride_h, o.stride_w])?, positive([o.dilation_h, o.dilation_w])?);
+        if ws[0] != 1 || xs[3] == 0 || ws[3] % xs[3] != 0 {
+            return Err(format!("{} input channels do not fit filters {ws:?}", xs[3]));
+        }
+        let (out, pad) = shapes::window(&xs, [ws[1], ws[2]], stride, dilation, o.padding)?;
+        let act = activation(o.fused_activation)?;
+        let kind = quant::DepthwiseConv2d { stride, dilation, pad, act };
+        let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
+        self.emit(node, kind, &operands, &[xs[0], out[0], out[1], ws[3]])
+    }
+
+    fn fully_connected(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::FullyConnected(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        if o.weights_format != 0 {
+            return Err("shuffled weights are not supported".into());
+        }
+        self.output_quantized(node)?;
+        let (x, w) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
+        let b = self.optional(node, 2)?;
+        let (xs, ws) = (self.shape(x), self.rank(w, 2)?);
+        let elements: u64 = xs.iter().product();
+        if ws[1] == 0 || elements % ws[1] != 0 {
+            return Err(format!("{elements} inputs do not fit weights {ws:?}"));
+        }
+        let rows = elements / ws[1];
+        let shape = match (o.keep_num_dims, xs.split_last()) {
+            (true, Some((_, outer))) => [outer, &[ws[0]]].concat(),
+            _ => vec![rows, ws[0]],
+        };
+        if shape.iter().product::<u64>() != rows * ws[0] {
+            return Err(format!("input {xs:?} does not fit weights {ws:?} with its rank kept"));
+        }
+        let kind = quant::FullyConnected { act: activation(o.fused_activation)? };
+        let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
+        self.emit(node, kind, &operands, &shape)
+    }
+
+    fn add(&mut self, node: &Node) -> Result<(), String> {
+        self.output_quantized(node)?;
+        let (a, b) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
+        let (act, pot_scale_int16) = match &node.op.options {
+            RawOptions::Add(o) => (activation(o.fused_activation)?, o.pot_scale_int16),
+            _ => (Act::None, true),
+        };
+        let shape = shapes::broadcast(&self.shape(a), &self.shape(b))?;
+        self.emit(node, quant::Add { act, pot_scale_int16 }, &[a, b], &shape)
+    }
+
+    fn pool(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::Pool2d(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        self.output_quantized(node)?;
+        let x = self.quantized(node, 0)?;
+        let xs = self.rank(x, 4)?;
+        let stride = positive([o.stride_h, o.stride_w])?;
+        let window = positive([o.filter_height, o.filter_width])?;
+        let extent = window.map(u64::from);
+        let (out, pad) = shapes::window(&xs, extent, stride, [1, 1], o.padding)?;
+        let act = activation(o.fused_activation)?;
+        let shape = [xs[0], out[0], out[1], xs[3]];
+        if node.op.name() == "MAX_POOL_2D" {
+            self.emit(node, quant::MaxPool2d { window, stride, pad, act }, &[x], &shape)
+        } else {
+            self.emit(node, quant::AvgPool2d { window, stride, pad, act }, &[x], &shape)
+        }
+    }
+
+    fn mean(&mut self, node: &Node) -> Result<(), String> {
+        let keep = matches!(&node.op.options, RawOptions::Reducer(o) if o.keep_dims);
+        self.output_quantized(node)?;
+        let x = self.quantized(node, 0)?;
+        let xs = self.shape(x);
+        let mut axes = Vec::new();
+        for a in self.constant_ints(node, 1)? {
+            axes.push(shapes::axis(a, xs.len())?);
+        }
+        axes.sort_unstable();
+        axes.dedup();
+        let reduced = |d: &usize| axes.contains(&(*d as u32));
+        let shape: Vec<u64> = match keep {
+            true => (0..xs.len()).map(|d| if reduced(&d) { 1 } else { xs[d] }).collect(),
+            false => (0..xs.len()).filter(|d| !reduced(d)).map(|d| xs[d]).collect(),
+        };
+        self.emit(node, quant::Mean { axes: axes.clone() }, &[x], &shape)
+    }
+
+    fn softmax(&mut self, node: &Node) -> Result<(), String> {
+        let beta = match &node.op.options {
+            RawOptions::Softmax(o) => o.beta,
+            _ => return Err("its options are missing".into()),
+        };
+        self.output_quantized(node)?;
+        self.elementwise(node, quant::Softmax { beta })
+    }
+
+    fn resize(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::ResizeBilinear(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        let x = self.quantized(node, 0)?;
+        let xs = self.rank(x, 4)?;
+        let size = self.constant_ints(node, 1)?;
+        let &[h, w] = size.as_slice() else {
+            return Err("the size must be two numbers".into());
+        };
+        if h <= 0 || w <= 0 {
+            return Err(format!("the size {h}x{w} must be positive"));
+        }
+        let kind = quant::ResizeBilinear {
+            align_corners: o.align_corners,
+            half_pixel_centers: o.half_pixel_centers,
+        };
+        self.emit(node, kind, &[x], &[xs[0], h as u64, w as u64, xs[3]])
+    }
+
+    fn arg_extreme(&mut self, node: &Node, min: bool) -> Result<(), String> {
+        let x = self.quantized(node, 0)?;
+        let xs = self.shape(x);
+        let axes = self.constant_ints(node, 1)?;
+        let &[a] = axes.as_slice() else { return Err("one axis is needed".into()) };
+        let axis = shapes::axis(a, xs.len())?;
+        let mut shape = xs;
+        shape.remove(axis as usize);
+        self.emit(node, quant::ArgMax { axis, min }, &[x], &shape)
+    }
+
+    fn concat(&mut self, node: &Node) -> Result<(), String> {
+        let RawOptions::Concatenation(o) = &node.op.options else {
+            return Err("its options are missing".into());
+        };
+        let n = node.op.inputs.len();
+        let xs: Vec<Value> = (0..n).map(|i| self.quantized(node, i)).collect::<Result<_, _>>()?;
+        let first = xs.first().ok_or("no inputs")?;
+        let mut shape = self.shape(*first);
+        let axis = shapes::axis(o.axis.into(), shape.len())?;
+        shape[axis as usize] = 0;
+        for &x in &xs {
+            let other = self.shape(x);
+            let fits = other.len() == shape.len()
+                && (0..shape.len()).all(|d| d == axis as usize || other[d] == shape[d]);
+            if !fits {
+                return Err(format!("inputs of shapes {shape:?} and {other:?} do not fit"));
+            }
+            shape[axis as usize] += other[axis as usize];
+        }
+        let act = activation(o.fused_activation)?;
+        self.emit(node, quant::Concat { axis, act }, &xs, &shape)
+    }
+
+    fn split(&mut self, node: &Node) -> Result<(), String> {
+        let axes = self.constant_ints(node, 0)?;
+        let &[a] = axes.as_slice() else { return Err("one axis is needed".into()) };
+        let x = self.quantized(node, 1)?;
+        let mut shape = self.shape(x);
+        let axis = shapes::axis(a, shape.len())?;
+        let parts = node.op.outputs.len() as u64;
+        if parts == 0 || shape[axis as usize] % parts != 0 {
+            return Err(format!("{} does not divide into {parts}", shape[axis as usize]));
+        }
+        shape[axis as usize] /= parts;
+        self.emit_all(node, quant::Split { axis }, &[x], &vec![shape; parts as usize])
+    }
+
+    fn reshape(&mut self, node: &Node) -> Result<(), String> {
+        let x = self.operand(node, 0)?;
+        let from = self.shape(x);
+        let wanted: Vec<i64> = match self.constant_ints(node, 1) {
+            Ok(shape) => shape,
+            Err(_) => match &node.op.options {
+                RawOptions::Reshape(o) if !o.new_shape.is_empty() => {
+                    o.new_shape.iter().map(|&d| d.into()).collect()
+                }
+                _ => return Err("the new shape must be a constant".into()),
+            },
+        };
+        let shape = shapes::reshape(&from, &wanted, self.batch)?;
+        self.emit(node, quant::Reshape {}, &[x], &shape)
+    }
+
+    fn rank(&self, v: Value, rank: usize) -> Result<Vec<u64>, String> {
+        let shape = self.shape(v);
+        match shape.len() == rank {
+            true => Ok(shape),
+            false => Err(format!("expected {rank} dimensions, found shape {shape:?}")),
+        }
+    }
+}
+
+fn quant_type(tensor: &RawTensor, dtype: DType) -> Result<QuantType, Problem> {
+    let fail = |what: String| {
+        Err(Problem::tensor(&tensor.name, what, "export the model again with valid parameters"))
+    };
+    if let Some(bad) = tensor.scales.iter().find(|s| !s.is_finite() || **s < 0.0) {
+        return fail(format!("quantization scale {bad} is not a number of at least 0"));
+    }
+    let zp = |i: usize| -> i32 {
+        let z = tensor.zero_points.get(i).or(tensor.zero_points.first()).copied().unwrap_or(0);
+        z.clamp(i32::MIN.into(), i32::MAX.into()) as i32
+    };
+    let affines: Vec<Affine> =
+        tensor.scales.iter().enumerate().map(|(i, &s)| Affine::new(s, zp(i))).collect();
+    let params = match affines.as_slice() {
+        [one] => QuantParams::PerTensor(*one),
+        _ => {
+            let axis = tensor.quantized_dimension.max(0) as usize;
+            let extent = tensor.shape.get(axis).copied().unwrap_or(-1);
+            if extent != affines.len() as i32 {
+                return fail(format!("{} scales for {extent} slices", affines.len()));
+            }
+            QuantParams::PerAxis { axis, params: affines }
+        }
+    };
+    Ok(match params {
+        QuantParams::PerTensor(a) => QuantType::per_tensor(dtype, a.scale, a.zero_point),
+        QuantParams::PerAxis { axis, params } => QuantType::per_axis(dtype, axis, params),
+    })
+}
+
+fn activation(code: i8) -> Result<Act, String> {
+    match code {
+        0 => Ok(Act::None),
+        1 => Ok(Act::Relu),
+        2 => Ok(Act::ReluN1To1),
+        3 => Ok(Act::Relu6),
+        other => Err(format!("fused activation {other} is not supported")),
+    }
+}
+
+fn positive(values: [i32; 2]) -> Result<[u32; 2], String> {
+    match values {
+        [a, b] if a > 0 && b > 0 => Ok([a as u32, b as u32]),
+        _ => Err(format!("strides, dilations and windows must be positive, found {values:?}")),
+    }
+}
