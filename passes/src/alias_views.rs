@@ -46,11 +46,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         if placement.copies.is_empty() {
             for (op, why) in placement.pads {
                 let loc = m.funcs[func].op(op).loc;
-                ctx.remark(
-                    m,
-                    loc,
-                    format!("its input is copied into the padded one: {why}"),
-                );
+                ctx.remark(m, loc, format!("its input is copied into the padded one: {why}"));
             }
             return Ok(());
         }
@@ -71,11 +67,7 @@ fn insert_copy(m: &mut Module, ctx: &mut PassContext, func: FuncId, needed: &Cop
         None => "an input of the function".to_string(),
     };
     let name = f.kind(op).name();
-    ctx.remark(
-        m,
-        loc,
-        format!("{name} copies operand {operand} ({from}): {why}"),
-    );
+    ctx.remark(m, loc, format!("{name} copies operand {operand} ({from}): {why}"));
 }
 
 fn fold_const_reshapes(f: &mut Func) {

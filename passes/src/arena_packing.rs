@@ -13,10 +13,7 @@ const SWAP_BUDGET: usize = 200_000;
 /// An offset per buffer.
 pub(crate) fn pack(buffers: &[Buffer], interferes: &UnGraph<(), ()>) -> Vec<u64> {
     let bound = largest_live_set(buffers);
-    let packer = Packer {
-        buffers,
-        interferes,
-    };
+    let packer = Packer { buffers, interferes };
     let mut best: Option<(u64, Vec<usize>, Vec<u64>)> = None;
     for order in packer.orders() {
         let offsets = packer.place_all(&order);
@@ -71,10 +68,7 @@ impl Packer<'_> {
 
     /// The smallest gap between placed neighbours that `i` fits into.
     fn place(&self, i: usize, offsets: &[u64]) -> u64 {
-        let neighbours = self
-            .interferes
-            .neighbors(NodeIndex::new(i))
-            .map(|n| n.index());
+        let neighbours = self.interferes.neighbors(NodeIndex::new(i)).map(|n| n.index());
         let mut taken: Vec<[u64; 2]> = neighbours
             .filter(|&n| offsets[n] != u64::MAX)
             .map(|n| [offsets[n], offsets[n] + self.buffers[n].bytes])
@@ -133,13 +127,8 @@ mod tests {
     use super::*;
 
     fn packed(buffers: &[(u64, usize, usize)]) -> (u64, u64) {
-        let buffers: Vec<Buffer> = buffers
-            .iter()
-            .map(|&(b, s, e)| Buffer {
-                bytes: b * 64,
-                live: [s, e],
-            })
-            .collect();
+        let buffers: Vec<Buffer> =
+            buffers.iter().map(|&(b, s, e)| Buffer { bytes: b * 64, live: [s, e] }).collect();
         let mut graph = UnGraph::default();
         for _ in &buffers {
             graph.add_node(());
@@ -159,20 +148,14 @@ mod tests {
             assert!(apart, "buffers {i} and {j} overlap");
         }
         let ends = buffers.iter().zip(&offsets).map(|(b, o)| b.bytes + o);
-        (
-            ends.max().unwrap_or(0) / 64,
-            largest_live_set(&buffers) / 64,
-        )
+        (ends.max().unwrap_or(0) / 64, largest_live_set(&buffers) / 64)
     }
 
     #[test]
     fn reaches_the_bound_on_easy_cases() {
         assert_eq!(packed(&[]), (0, 0));
         assert_eq!(packed(&[(4, 0, 1), (2, 1, 2), (4, 2, 3)]), (6, 6));
-        assert_eq!(
-            packed(&[(1, 0, 9), (4, 0, 1), (2, 1, 2), (3, 2, 3), (5, 3, 9)]),
-            (9, 9)
-        );
+        assert_eq!(packed(&[(1, 0, 9), (4, 0, 1), (2, 1, 2), (3, 2, 3), (5, 3, 9)]), (9, 9));
     }
 
     #[test]

@@ -38,26 +38,16 @@ pub static PASS: Pass = Pass {
 pub(crate) fn check(m: &Module, pass: &str) -> Result<(), Diagnostics> {
     let Some(main) = m.main() else { return Ok(()) };
     let f = &m.funcs[main];
-    let mut checker = Checker {
-        m,
-        f,
-        memory: IndexMap::new(),
-        contents: IndexMap::new(),
-    };
+    let mut checker = Checker { m, f, memory: IndexMap::new(), contents: IndexMap::new() };
     let mut errors = Diagnostics::default();
     for &p in f.params() {
         if let Err(what) = checker.write_fresh(p) {
-            errors.0.push(Diagnostic::new(
-                pass,
-                format!("an input of the function: {what}"),
-            ));
+            errors.0.push(Diagnostic::new(pass, format!("an input of the function: {what}")));
         }
     }
     for &op in f.body_ops() {
         if let Err(what) = checker.step(op) {
-            errors
-                .0
-                .push(Diagnostic::new(pass, what).at(m.locs.describe(f.op(op).loc)));
+            errors.0.push(Diagnostic::new(pass, what).at(m.locs.describe(f.op(op).loc)));
         }
     }
     errors.into_result()
@@ -110,22 +100,14 @@ impl<'a> Checker<'a> {
         let (ty, layout) = self.layout(v)?;
         if let OpKind::Core(core::Op::Return(_)) = self.f.kind(op) {
             let strides = ty.dense_strides();
-            if *layout
-                != (Layout {
-                    space: Space::Output(i as u32),
-                    offset: 0,
-                    strides,
-                })
-            {
+            if *layout != (Layout { space: Space::Output(i as u32), offset: 0, strides }) {
                 return Err(format!("does not lie in output {i} from its start"));
             }
         } else if matches!(layout.space, Space::Output(_)) && !only_renames(self.f, op) {
             return Err("lies in an output, which only `return` may read".to_string());
         }
         let memory = self.memory.get(&layout.space);
-        let found = memory
-            .ok_or(layout.offset)
-            .and_then(|m| m.read(&spans(ty, layout)));
+        let found = memory.ok_or(layout.offset).and_then(|m| m.read(&spans(ty, layout)));
         let found = found.map_err(|at| format!("byte {at} was never written"))?;
         match content.first_difference(&found) {
             None => Ok(()),
@@ -147,19 +129,12 @@ impl<'a> Checker<'a> {
                 let whole = returned.and_then(|&v| self.f.ty(v).as_tensor());
                 let bytes = whole.map_or(0, TensorType::bytes);
                 if y_spans.iter().any(|s| s[1] > bytes) {
-                    return Err(format!(
-                        "its result goes beyond output {k} of {bytes} bytes"
-                    ));
+                    return Err(format!("its result goes beyond output {k} of {bytes} bytes"));
                 }
             }
             Space::Arena => {}
         }
-        for &x in self
-            .f
-            .operands(op)
-            .iter()
-            .filter(|x| self.contents.contains_key(*x))
-        {
+        for &x in self.f.operands(op).iter().filter(|x| self.contents.contains_key(*x)) {
             let (x_ty, x_layout) = self.layout(x)?;
             let same = x_layout == layout
                 && x_ty.shape == ty.shape
@@ -168,10 +143,7 @@ impl<'a> Checker<'a> {
                 || (same && works_in_place(self.f, op))
                 || !overlap(spans(x_ty, x_layout), y_spans.clone());
             if !apart && !self.pads_in_place(op) {
-                return Err(format!(
-                    "its result lies on its operand ('{}')",
-                    self.origin(x)
-                ));
+                return Err(format!("its result lies on its operand ('{}')", self.origin(x)));
             }
         }
         Ok(())
@@ -191,19 +163,14 @@ impl<'a> Checker<'a> {
     }
 
     fn content(&self, v: Value) -> Result<&Content, String> {
-        self.contents
-            .get(&v)
-            .ok_or("a view of a constant".to_string())
+        self.contents.get(&v).ok_or("a view of a constant".to_string())
     }
 
     /// `v` is computed: its bytes are its own.
     fn write_fresh(&mut self, v: Value) -> Result<(), String> {
         let (ty, layout) = self.layout(v)?;
         let content = Content::fresh(v, ty.bytes());
-        self.memory
-            .entry(layout.space)
-            .or_default()
-            .write(&spans(ty, layout), &content);
+        self.memory.entry(layout.space).or_default().write(&spans(ty, layout), &content);
         self.contents.insert(v, content);
         Ok(())
     }
@@ -213,9 +180,7 @@ impl<'a> Checker<'a> {
         let (part, _) = self.layout(y)?;
         let mut dense = Memory::default();
         dense.write(&[[0, whole.bytes()]], self.content(x)?);
-        dense
-            .read(&block_spans(part, whole, start))
-            .map_err(|_| "reads beyond its input".into())
+        dense.read(&block_spans(part, whole, start)).map_err(|_| "reads beyond its input".into())
     }
 
     fn concatenated(&self, op: OpId, y: Value, axis: usize) -> Result<Content, String> {
@@ -227,9 +192,7 @@ impl<'a> Checker<'a> {
             dense.write(&block_spans(part, whole, &start), self.content(x)?);
             *start.get_mut(axis).ok_or("no such axis")? += part.shape[axis];
         }
-        dense
-            .read(&[[0, whole.bytes()]])
-            .map_err(|at| format!("no operand gives byte {at}"))
+        dense.read(&[[0, whole.bytes()]]).map_err(|at| format!("no operand gives byte {at}"))
     }
 
     /// Does the input lie in the middle of the result, so that only the border is written?
@@ -254,9 +217,7 @@ impl<'a> Checker<'a> {
         dense.write(&[[0, whole.bytes()]], &Content::fresh(y, whole.bytes()));
         dense.write(&block_spans(part, whole, low), &inner);
         let all = [[0, whole.bytes()]];
-        let content = dense
-            .read(&all)
-            .map_err(|at| format!("byte {at} has no value"))?;
+        let content = dense.read(&all).map_err(|at| format!("byte {at} has no value"))?;
         let memory = self.memory.entry(layout.space).or_default();
         memory.write(&spans(whole, layout), &content);
         memory.write(&spans(part, x_layout), &inner);
@@ -267,28 +228,18 @@ impl<'a> Checker<'a> {
 
 /// Ops that write nothing: their results are bytes of their operands.
 fn only_renames(f: &Func, op: OpId) -> bool {
-    matches!(
-        int_op(f, op),
-        Some(Op::Reshape(_) | Op::Slice(_) | Op::Concat(_))
-    )
+    matches!(int_op(f, op), Some(Op::Reshape(_) | Op::Slice(_) | Op::Concat(_)))
 }
 
 /// The layout of a block of a tensor at `layout`.
 fn middle(layout: &Layout, start: &[u64]) -> Layout {
     let skipped: u64 = start.iter().zip(&layout.strides).map(|(i, s)| i * s).sum();
-    Layout {
-        offset: layout.offset + skipped,
-        ..layout.clone()
-    }
+    Layout { offset: layout.offset + skipped, ..layout.clone() }
 }
 
 /// Where a block lies in the dense bytes of `whole`.
 fn block_spans(part: &TensorType, whole: &TensorType, start: &[u64]) -> Vec<[u64; 2]> {
-    let dense = Layout {
-        space: Space::Arena,
-        offset: 0,
-        strides: whole.dense_strides(),
-    };
+    let dense = Layout { space: Space::Arena, offset: 0, strides: whole.dense_strides() };
     match part.shape.len() == whole.shape.len() {
         true => spans(part, &middle(&dense, start)),
         false => vec![],
@@ -312,11 +263,7 @@ mod tests {
         let main = m.main().unwrap();
         let f = &mut m.funcs[main];
         let t = f.ty(v).as_tensor().unwrap().clone();
-        let layout = Some(Layout {
-            space,
-            offset,
-            strides: t.dense_strides(),
-        });
+        let layout = Some(Layout { space, offset, strides: t.dense_strides() });
         f.set_type(v, Type::from(TensorType { layout, ..t }));
     }
 
@@ -340,23 +287,14 @@ mod tests {
         move_to(&mut m, a, Space::Arena, 0);
         move_to(&mut m, b, Space::Arena, 32);
         let says = error_of(m.clone(), "check-memory-plan");
-        assert!(
-            says.contains("'clamp_1': its result lies on its operand ('clamp_0')"),
-            "{says}"
-        );
+        assert!(says.contains("'clamp_1': its result lies on its operand ('clamp_0')"), "{says}");
         move_to(&mut m, b, Space::Input(0), 0);
         let says = error_of(m.clone(), "check-memory-plan");
-        assert!(
-            says.contains("'clamp_1': its result lies in input 0"),
-            "{says}"
-        );
+        assert!(says.contains("'clamp_1': its result lies in input 0"), "{says}");
         move_to(&mut m, b, Space::Arena, 512);
         move_to(&mut m, d, Space::Output(0), 1);
         let says = error_of(m, "check-memory-plan");
-        assert!(
-            says.contains("its result goes beyond output 0 of 64 bytes"),
-            "{says}"
-        );
+        assert!(says.contains("its result goes beyond output 0 of 64 bytes"), "{says}");
     }
 
     #[test]
@@ -364,9 +302,6 @@ mod tests {
         let mut t = TestModule::int(&[(&[4], DType::I8)]);
         let y = t.clamp(t.param(0), 0, 9);
         t.ret(&[y]);
-        assert!(
-            t.error("check-memory-plan")
-                .contains("'clamp_0': has no address")
-        );
+        assert!(t.error("check-memory-plan").contains("'clamp_0': has no address"));
     }
 }

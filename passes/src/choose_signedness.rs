@@ -14,14 +14,14 @@
 //! their types: `int.flip_sign` stands at the border. Weights and 16-bit activations stay. Runs
 //! before `fold-zero-points`: an op that takes `row_sums` is left as it is, between flips.
 
-use crate::consts::{const_tensor, insert_const, int_tensor};
+use crate::consts::{const_tensor, insert_const, int_tensor, is_const};
 use crate::int_ops::{conv_operand, dtype_of, insert_after};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexSet;
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::int::{self, FlipSign, Op};
 use qcc_ir::{DType, Func, FuncId, Level, LocId, Module, OpId, OpKind, Type, Value};
-use qcc_runtime::{Arch, Tensor};
+use qcc_runtime::Arch;
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
@@ -48,16 +48,8 @@ struct Shift {
     delta: i32,
 }
 
-const TO_U8: Shift = Shift {
-    from: DType::I8,
-    to: DType::U8,
-    delta: 128,
-};
-const TO_S8: Shift = Shift {
-    from: DType::U8,
-    to: DType::I8,
-    delta: -128,
-};
+const TO_U8: Shift = Shift { from: DType::I8, to: DType::U8, delta: 128 };
+const TO_S8: Shift = Shift { from: DType::U8, to: DType::I8, delta: -128 };
 
 fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     let shift = match (ctx.options.word("to"), ctx.target.arch) {
@@ -66,11 +58,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         _ => return Ok(()),
     };
     let Some(func) = m.main() else { return Ok(()) };
-    let mut pass = ChooseSignedness {
-        shift,
-        func,
-        changed: IndexSet::new(),
-    };
+    let mut pass = ChooseSignedness { shift, func, changed: IndexSet::new() };
     let ops = m.funcs[func].body_ops().to_vec();
     pass.flip_params(m);
     for op in ops {
@@ -106,30 +94,27 @@ impl ChooseSignedness {
         let f = &mut m.funcs[self.func];
         let y = f.result(op);
         let y_changes = dtype_of(f, y) == Some(self.shift.from) && makes_codes(&int);
-        let xs: Vec<bool> = f
-            .operands(op)
-            .iter()
-            .map(|v| self.changed.contains(v))
-            .collect();
-        let delta = Delta {
-            by: self.shift.delta,
-            xs: &xs,
-            y: y_changes,
-        };
+        let xs: Vec<bool> = f.operands(op).iter().map(|v| self.changed.contains(v)).collect();
+        let delta = Delta { by: self.shift.delta, xs: &xs, y: y_changes };
         if !xs.contains(&true) && !y_changes {
             return;
         }
-        if !delta.apply(&mut int) {
+        let parameter = shifted_parameter(&int, &xs, y_changes);
+        let known = parameter.is_none_or(|i| is_const(f, f.operands(op)[i]));
+        if !known || !delta.apply(&mut int) {
             self.keep_between_flips(f, op, y_changes);
             let message = "keeps its codes: it cannot be restated for the other signedness";
             ctx.remark(m, m.funcs[self.func].op(op).loc, message);
             return;
         }
-        *f.kind_mut(op) = OpKind::Int(int.clone());
+        *f.kind_mut(op) = OpKind::Int(int);
         if y_changes {
             self.retype(f, y);
         }
-        self.shift_parameters(m, op, &int, &xs, y_changes);
+        if let Some(i) = parameter {
+            let dtype = if y_changes { self.shift.to } else { DType::I32 };
+            self.shift_const(m, op, i, dtype);
+        }
     }
 
     /// An existing flip changes nothing any more: both of its sides hold the same bytes now. Its
@@ -171,33 +156,21 @@ impl ChooseSignedness {
             if !is_activation(int, i) || dtype_of(f, v) != Some(self.shift.from) {
                 continue;
             }
-            if let Some(t) = const_tensor(m, f, v) {
-                let codes = t
-                    .to_i64_vec()
-                    .into_iter()
-                    .map(|c| c + self.shift.delta as i64);
-                let shifted = int_tensor(self.shift.to, t.shape(), codes);
-                let new = insert_const(m, self.func, op, (v, "_flipped"), &shifted);
-                m.funcs[self.func].set_operand(op, i, new);
-                self.changed.insert(new);
-            }
+            let new = self.shift_const(m, op, i, self.shift.to);
+            self.changed.extend(new);
         }
     }
 
-    /// Operands that are parameters of the codes: a table of results, zero points of a dequantize.
-    fn shift_parameters(&mut self, m: &mut Module, op: OpId, int: &Op, xs: &[bool], y: bool) {
-        let (operand, dtype) = match int {
-            Op::Lut(_) if y => (1, self.shift.to),
-            Op::Dequantize(_) if xs[0] => (2, DType::I32),
-            _ => return,
-        };
+    /// Gives `op` a constant operand that is `delta` larger, of type `dtype`.
+    fn shift_const(&self, m: &mut Module, op: OpId, operand: usize, dtype: DType) -> Option<Value> {
         let f = &m.funcs[self.func];
         let v = f.operands(op)[operand];
-        if let Some(t) = const_tensor(m, f, v) {
-            let shifted = add(&t, dtype, self.shift.delta);
-            let new = insert_const(m, self.func, op, (v, "_flipped"), &shifted);
-            m.funcs[self.func].set_operand(op, operand, new);
-        }
+        let t = const_tensor(m, f, v)?;
+        let shifted = t.to_i64_vec().into_iter().map(|c| c + self.shift.delta as i64);
+        let shifted = int_tensor(dtype, t.shape(), shifted);
+        let new = insert_const(m, self.func, op, (v, "_flipped"), &shifted);
+        m.funcs[self.func].set_operand(op, operand, new);
+        Some(new)
     }
 
     fn flip_params(&mut self, m: &mut Module) {
@@ -207,13 +180,8 @@ impl ChooseSignedness {
             if dtype_of(f, p) != Some(self.shift.from) {
                 continue;
             }
-            let readers: Vec<(OpId, u32)> = f
-                .value(p)
-                .uses()
-                .iter()
-                .copied()
-                .filter(|u| !is_return(f, u.0))
-                .collect();
+            let readers: Vec<(OpId, u32)> =
+                f.value(p).uses().iter().copied().filter(|u| !is_return(f, u.0)).collect();
             if readers.is_empty() {
                 continue;
             }
@@ -266,11 +234,7 @@ impl ChooseSignedness {
             true => self.shift.to,
             false => self.shift.from,
         };
-        let shape = f
-            .ty(v)
-            .as_tensor()
-            .map(|t| t.shape.clone())
-            .unwrap_or_default();
+        let shape = f.ty(v).as_tensor().map(|t| t.shape.clone()).unwrap_or_default();
         f.create_op(FlipSign {}, &[v], &[Type::tensor(&shape, to)], &[], loc)
     }
 }
@@ -279,12 +243,13 @@ fn is_return(f: &Func, op: OpId) -> bool {
     matches!(f.kind(op), OpKind::Core(core::Op::Return(_)))
 }
 
-fn add(t: &Tensor, dtype: DType, delta: i32) -> Tensor {
-    int_tensor(
-        dtype,
-        t.shape(),
-        t.to_i64_vec().into_iter().map(|v| v + delta as i64),
-    )
+/// The operand that holds parameters of shifted codes: a table of results, zero points of codes.
+fn shifted_parameter(op: &Op, xs: &[bool], y_changes: bool) -> Option<usize> {
+    match op {
+        Op::Lut(_) if y_changes => Some(1),
+        Op::Dequantize(_) if xs[0] => Some(2),
+        _ => None,
+    }
 }
 
 /// Is operand `i` a tensor of codes, and not of weights or parameters? (Weights that another op
@@ -312,18 +277,12 @@ struct Delta<'a> {
 
 impl Delta<'_> {
     fn x(&self, i: usize) -> i32 {
-        if self.xs.get(i) == Some(&true) {
-            self.by
-        } else {
-            0
-        }
+        if self.xs.get(i) == Some(&true) { self.by } else { 0 }
     }
     /// Moves constants that live in the codes of the result.
     fn y(&self, fields: [&mut i32; 3]) -> bool {
         if self.y {
-            fields
-                .into_iter()
-                .for_each(|v| *v = v.saturating_add(self.by));
+            fields.into_iter().for_each(|v| *v = v.saturating_add(self.by));
         }
         true
     }
@@ -332,18 +291,13 @@ impl Delta<'_> {
         if !self.y || self.xs.contains(&false) {
             return false;
         }
-        fields
-            .iter_mut()
-            .for_each(|v| **v = v.saturating_add(self.by));
+        fields.iter_mut().for_each(|v| **v = v.saturating_add(self.by));
         true
     }
     /// Restates `op`; false when that cannot be done (then `op` is as it was).
     fn apply(&self, op: &mut Op) -> bool {
         let move_by = |v: &mut i32, d: i32| *v = v.saturating_add(d);
-        let is_conv = matches!(
-            op,
-            Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_)
-        );
+        let is_conv = matches!(op, Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_));
         if is_conv && self.xs.len() > conv_operand::ROW_SUMS {
             return false;
         }
@@ -412,9 +366,7 @@ mod tests {
             (c.pad, c.pad_value, c.x_zp, c.y_zp) = ([1; 4], -3, -3, 5);
             (c.lo, c.hi) = (5, 100);
         });
-        let p = t.avg_pool(c, &[1, 2, 2, 2], |p| {
-            (p.window, p.stride) = ([2, 2], [2, 2])
-        });
+        let p = t.avg_pool(c, &[1, 2, 2, 2], |p| (p.window, p.stride) = ([2, 2], [2, 2]));
         let k = t.const_i64("k", DType::I8, &[1, 2, 2, 2], &ramp(8, -4));
         let y = t.add(p, k);
         let i = t.arg_max(y, 3);
@@ -438,14 +390,8 @@ mod tests {
         assert_eq!(op_names_without_consts(&m), names);
         let back = check_exact(&m, "choose-signedness{to=s8}");
         // The sum is also read by int.arg_max, so the output's codes get a value of their own.
-        let names = [
-            "int.conv2d",
-            "int.avg_pool2d",
-            "int.add",
-            "int.arg_max",
-            "int.copy",
-            "core.return",
-        ];
+        let names =
+            ["int.conv2d", "int.avg_pool2d", "int.add", "int.arg_max", "int.copy", "core.return"];
         assert_eq!(op_names_without_consts(&back), names);
     }
 

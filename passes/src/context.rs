@@ -49,30 +49,17 @@ pub struct PassContext {
 impl PassContext {
     /// A context without remarks, for `target`.
     pub fn new(target: TargetInfo) -> Self {
-        PassContext {
-            options: Options::default(),
-            remarks: vec![],
-            target,
-            pass: "",
-        }
+        PassContext { options: Options::default(), remarks: vec![], target, pass: "" }
     }
     /// Leaves a remark about the op at `loc`.
     pub fn remark(&mut self, m: &Module, loc: LocId, message: impl Into<String>) {
         let loc = m.locs.describe(loc);
-        self.remarks.push(Remark {
-            pass: self.pass,
-            loc,
-            message: message.into(),
-        });
+        self.remarks.push(Remark { pass: self.pass, loc, message: message.into() });
     }
     /// Leaves a remark about the whole module.
     pub fn remark_module(&mut self, message: impl Into<String>) {
         let message = message.into();
-        self.remarks.push(Remark {
-            pass: self.pass,
-            loc: String::new(),
-            message,
-        });
+        self.remarks.push(Remark { pass: self.pass, loc: String::new(), message });
     }
     /// An error about the op at `loc`, in the name of the running pass.
     pub fn error(&self, m: &Module, loc: LocId, message: impl Into<String>) -> Diagnostic {

@@ -46,10 +46,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 /// For each data block, the first one with the same bytes.
 fn equal_data(m: &Module) -> Vec<DataId> {
     let mut seen: IndexMap<Arc<[u8]>, DataId> = IndexMap::new();
-    m.data
-        .iter()
-        .map(|(id, d)| *seen.entry(d.bytes.clone()).or_insert(id))
-        .collect()
+    m.data.iter().map(|(id, d)| *seen.entry(d.bytes.clone()).or_insert(id)).collect()
 }
 
 fn share_ops(m: &mut Module, ctx: &mut PassContext, func: FuncId, first_equal: &[DataId]) {
@@ -76,12 +73,7 @@ fn share_ops(m: &mut Module, ctx: &mut PassContext, func: FuncId, first_equal: &
 
 fn merge(m: &mut Module, ctx: &mut PassContext, func: FuncId, first: OpId, op: OpId) {
     let f = &mut m.funcs[func];
-    for (a, b) in f
-        .results(first)
-        .to_vec()
-        .into_iter()
-        .zip(f.results(op).to_vec())
-    {
+    for (a, b) in f.results(first).to_vec().into_iter().zip(f.results(op).to_vec()) {
         f.replace_uses(b, a);
     }
     let (loc, first_loc) = (f.op(op).loc, f.op(first).loc);
@@ -107,10 +99,7 @@ mod tests {
         let cb = t.clamp(b, 0, 1);
         let y = t.concat(&[ca, cb, t.param(0)], 0);
         let m = t.ret(&[y]).run("cse,dce");
-        assert_eq!(
-            op_names(&m),
-            ["core.const", "int.clamp", "int.concat", "core.return"]
-        );
+        assert_eq!(op_names(&m), ["core.const", "int.clamp", "int.concat", "core.return"]);
         assert_eq!(m.data.len(), 1);
     }
 
@@ -121,9 +110,6 @@ mod tests {
         let b = t.clamp(t.param(0), 0, 2);
         let y = t.concat(&[a, b], 0);
         let m = t.ret(&[y]).run("cse,dce");
-        assert_eq!(
-            op_names(&m),
-            ["int.clamp", "int.clamp", "int.concat", "core.return"]
-        );
+        assert_eq!(op_names(&m), ["int.clamp", "int.clamp", "int.concat", "core.return"]);
     }
 }

@@ -63,9 +63,7 @@ fn drop_unused_data(m: &mut Module) {
     for f in m.funcs.values_mut() {
         for op in f.walk() {
             if let OpKind::Core(core::Op::Const(c)) = f.kind_mut(op) {
-                let at = used
-                    .get_index_of(&c.data)
-                    .expect("every named data block was collected");
+                let at = used.get_index_of(&c.data).expect("every named data block was collected");
                 c.data = DataId::from_u32(at as u32);
             }
         }

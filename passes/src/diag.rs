@@ -19,12 +19,7 @@ impl Diagnostic {
     /// An error about the whole module.
     pub fn new(pass: &str, message: impl Into<String>) -> Self {
         let (pass, message) = (pass.to_string(), message.into());
-        Diagnostic {
-            pass,
-            loc: String::new(),
-            message,
-            hint: None,
-        }
+        Diagnostic { pass, loc: String::new(), message, hint: None }
     }
     /// The same about one node.
     pub fn at(mut self, loc: impl Into<String>) -> Self {

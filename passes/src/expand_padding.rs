@@ -46,11 +46,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 }
 
 fn skipped(m: &Module, ctx: &mut PassContext, (func, op): (FuncId, OpId), why: &str) {
-    ctx.remark(
-        m,
-        m.funcs[func].op(op).loc,
-        format!("padding not expanded: {why}"),
-    );
+    ctx.remark(m, m.funcs[func].op(op).loc, format!("padding not expanded: {why}"));
 }
 
 enum Expanded {
@@ -103,14 +99,7 @@ fn clear_padding(kind: &mut OpKind) {
         p.pad = [0; 4];
     }
     if let Some(conv) = conv_of(kind) {
-        store_conv(
-            kind,
-            &Conv {
-                pad: [0; 4],
-                pad_value: 0,
-                ..conv
-            },
-        );
+        store_conv(kind, &Conv { pad: [0; 4], pad_value: 0, ..conv });
     }
 }
 
@@ -123,9 +112,7 @@ fn pad_type(f: &Func, x: Value, pad: [u32; 4]) -> Option<TensorType> {
     let [top, bottom, left, right] = pad.map(u64::from);
     let rows = h.checked_add(top + bottom)?;
     let columns = w.checked_add(left + right)?;
-    let bytes = [n, rows, columns, c, 8]
-        .into_iter()
-        .try_fold(1u64, u64::checked_mul)?;
+    let bytes = [n, rows, columns, c, 8].into_iter().try_fold(1u64, u64::checked_mul)?;
     (bytes <= i64::MAX as u64).then(|| ty.with_shape(&[n, rows, columns, c]))
 }
 
@@ -165,22 +152,14 @@ mod tests {
         let q = t.conv2d(t.param(0), w, b, &[1, 4, 4, 1], conv);
         let y = t.concat(&[p, q], 3);
         let m = t.ret(&[y]).run_exact("expand-padding");
-        let names = [
-            "int.pad",
-            "int.conv2d",
-            "int.conv2d",
-            "int.concat",
-            "core.return",
-        ];
+        let names = ["int.pad", "int.conv2d", "int.conv2d", "int.concat", "core.return"];
         assert_eq!(op_names_without_consts(&m), names);
     }
 
     #[test]
     fn a_max_pool_pads_with_the_smallest_code() {
         let mut t = TestModule::int(&[(&[1, 4, 4, 1], DType::I8)]);
-        let y = t.max_pool(t.param(0), &[1, 4, 4, 1], |p| {
-            (p.window, p.pad) = ([3, 3], [1; 4])
-        });
+        let y = t.max_pool(t.param(0), &[1, 4, 4, 1], |p| (p.window, p.pad) = ([3, 3], [1; 4]));
         let m = t.ret(&[y]).run_exact("expand-padding");
         assert_eq!(op_names(&m), ["int.pad", "int.max_pool2d", "core.return"]);
     }
@@ -188,18 +167,13 @@ mod tests {
     #[test]
     fn near_miss_average_pools_keep_their_padding() {
         let mut t = TestModule::int(&[(&[1, 4, 4, 1], DType::I8)]);
-        let y = t.avg_pool(t.param(0), &[1, 4, 4, 1], |p| {
-            (p.window, p.pad) = ([3, 3], [1; 4])
-        });
+        let y = t.avg_pool(t.param(0), &[1, 4, 4, 1], |p| (p.window, p.pad) = ([3, 3], [1; 4]));
         t.ret(&[y]);
         assert_eq!(
             t.remarks("expand-padding"),
             ["expand-padding: 'avg_pool2d_0': padding not expanded: \
               an average pool counts the taps inside the image"]
         );
-        assert_eq!(
-            op_names(&t.run("expand-padding")),
-            ["int.avg_pool2d", "core.return"]
-        );
+        assert_eq!(op_names(&t.run("expand-padding")), ["int.avg_pool2d", "core.return"]);
     }
 }

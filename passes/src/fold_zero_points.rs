@@ -88,11 +88,7 @@ fn constants(m: &Module, f: &Func, op: OpId, conv: &Conv) -> Result<Constants, S
     let w = const_tensor(m, f, operands[operand::W]).ok_or("its weights are not constant")?;
     let bias = const_tensor(m, f, operands[operand::BIAS]).ok_or("its bias is not constant")?;
     match bias.len() == conv.n_channels(w.shape()) {
-        true => Ok(Constants {
-            codes: w.to_i64_vec(),
-            w,
-            bias,
-        }),
+        true => Ok(Constants { codes: w.to_i64_vec(), w, bias }),
         false => Err("its bias does not have one element per output channel".to_string()),
     }
 }
@@ -123,10 +119,7 @@ fn plan_weights(f: &Func, op: OpId, (conv, c): (&Conv, &Constants)) -> Result<We
     if !matches!(c.w.dtype(), DType::I8 | DType::U8) {
         return Err(format!("its weights are {}", c.w.dtype()));
     }
-    let rank = f
-        .ty(f.operands(op)[operand::X])
-        .as_tensor()
-        .map_or(0, |t| t.shape.len());
+    let rank = f.ty(f.operands(op)[operand::X]).as_tensor().map_or(0, |t| t.shape.len());
     match (conv.form, rank, c.w.shape()) {
         (ConvForm::Conv2d, 4, [_, _, _, _]) => Ok(Weights::RowSums),
         (ConvForm::FullyConnected, _, [_, k]) if *k > 0 => Ok(Weights::RowSums),
@@ -200,20 +193,11 @@ fn add_row_sums(f: &mut Func, op: OpId, (conv, w_shape): (&Conv, &[usize])) {
         _ => {
             let y = f.result(op);
             let window = [w_shape[1] as u32, w_shape[2] as u32];
-            (
-                x,
-                window,
-                [dim(f, y, 0), dim(f, y, 1), dim(f, y, 2), conv.groups as u64],
-            )
+            (x, window, [dim(f, y, 0), dim(f, y, 1), dim(f, y, 2), conv.groups as u64])
         }
     };
     let (stride, dilation, groups) = (conv.stride, conv.dilation, conv.groups);
-    let kind = int::RowSums {
-        window,
-        stride,
-        dilation,
-        groups,
-    };
+    let kind = int::RowSums { window, stride, dilation, groups };
     let ty = Type::tensor(&shape, DType::I32);
     let sums = f.create_op(kind, &[x], &[ty], &[], loc);
     f.insert_before(op, sums);
@@ -223,10 +207,7 @@ fn add_row_sums(f: &mut Func, op: OpId, (conv, w_shape): (&Conv, &[usize])) {
 }
 
 fn dim(f: &Func, v: Value, d: usize) -> u64 {
-    f.ty(v)
-        .as_tensor()
-        .and_then(|t| t.shape.get(d).copied())
-        .unwrap_or(1)
+    f.ty(v).as_tensor().and_then(|t| t.shape.get(d).copied()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -239,12 +220,7 @@ mod tests {
     fn conv(w_dtype: DType, w: &[i64], set: impl FnOnce(&mut Conv2d)) -> TestModule {
         let mut t = TestModule::int(&[(&[1, 4, 4, 1], DType::U8)]);
         let w = t.const_i64("w", w_dtype, &[w.len() as u64 / 9, 3, 3, 1], w);
-        let b = t.const_i64(
-            "b",
-            DType::I32,
-            &[t.dim(w, 0)],
-            &vec![50; t.dim(w, 0) as usize],
-        );
+        let b = t.const_i64("b", DType::I32, &[t.dim(w, 0)], &vec![50; t.dim(w, 0) as usize]);
         let y_shape = [1, 4, 4, t.dim(w, 0)];
         let y = t.conv2d(t.param(0), w, b, &y_shape, |c| {
             (c.pad, c.pad_value, c.x_zp) = ([1; 4], 7, 7);
@@ -255,11 +231,7 @@ mod tests {
     }
     fn zero_points(m: &Module) -> (i32, i32) {
         let f = &m.funcs[m.main().unwrap()];
-        let c = f
-            .walk()
-            .into_iter()
-            .find_map(|op| conv_of(f.kind(op)))
-            .unwrap();
+        let c = f.walk().into_iter().find_map(|op| conv_of(f.kind(op))).unwrap();
         (c.x_zp, c.w_zp)
     }
 
@@ -314,12 +286,7 @@ mod tests {
         let m = t.ret(&[y]).run_exact("fold-zero-points,dce");
         assert_eq!(
             op_names_without_consts(&m),
-            [
-                "int.reshape",
-                "int.row_sums",
-                "int.fully_connected",
-                "core.return"
-            ]
+            ["int.reshape", "int.row_sums", "int.fully_connected", "core.return"]
         );
     }
 
@@ -330,10 +297,7 @@ mod tests {
         let b = t.const_i64("b", DType::I32, &[1], &[i32::MAX as i64]);
         let y = t.fully_connected(t.param(0), w, b, |c| c.x_zp = 255);
         let m = t.ret(&[y]).run_exact("fold-zero-points,dce");
-        assert_eq!(
-            const_values(&m, "b_folded"),
-            [i32::MIN as i64 + 255 * 256 - 1]
-        );
+        assert_eq!(const_values(&m, "b_folded"), [i32::MIN as i64 + 255 * 256 - 1]);
     }
 
     #[test]
@@ -344,10 +308,8 @@ mod tests {
         t.ret(&[y]);
         assert_eq!(
             t.remarks("fold-zero-points"),
-            [
-                "fold-zero-points: 'fully_connected_1': zero points not folded: \
-              its weights are not constant"
-            ]
+            ["fold-zero-points: 'fully_connected_1': zero points not folded: \
+              its weights are not constant"]
         );
     }
 }

@@ -34,11 +34,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             if let Some(Op::Clamp(clamp)) = int_op(&m.funcs[func], op) {
                 let clamp = clamp.clone();
                 if let Err(why) = fuse(m, func, op, &clamp) {
-                    ctx.remark(
-                        m,
-                        m.funcs[func].op(op).loc,
-                        format!("clamp not fused: {why}"),
-                    );
+                    ctx.remark(m, m.funcs[func].op(op).loc, format!("clamp not fused: {why}"));
                 }
             }
         }
@@ -150,10 +146,7 @@ mod tests {
             let merged = |v: i32| v.max(lo2).min(hi2);
             let (lo, hi) = (merged(lo1), merged(hi1));
             let two = |t: i32| merged(t.max(lo1).min(hi1));
-            assert!(
-                all().all(|t| t.max(lo).min(hi) == two(t)),
-                "{lo1} {hi1} {lo2} {hi2}"
-            );
+            assert!(all().all(|t| t.max(lo).min(hi) == two(t)), "{lo1} {hi1} {lo2} {hi2}");
         }
     }
 }

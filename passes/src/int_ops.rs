@@ -174,9 +174,5 @@ pub fn dtype_of(f: &Func, v: Value) -> Option<DType> {
 pub fn insert_after(f: &mut Func, old: OpId, new: OpId) {
     let region = f.op(old).parent().expect("`old` is placed in a region");
     let at = f.region(region).ops.iter().position(|&o| o == old);
-    f.insert_at(
-        region,
-        at.expect("a placed op is in its parent region") + 1,
-        new,
-    );
+    f.insert_at(region, at.expect("a placed op is in its parent region") + 1, new);
 }

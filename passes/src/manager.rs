@@ -109,10 +109,7 @@ impl PassManager<'_> {
         let start = Instant::now();
         let done = (step.pass.run)(m, ctx);
         if let Some(times) = &mut self.times {
-            times.push(PassTime {
-                step: step.to_string(),
-                time: start.elapsed(),
-            });
+            times.push(PassTime { step: step.to_string(), time: start.elapsed() });
         }
         done?;
         self.print(When::After, name, m);

@@ -110,11 +110,8 @@ impl fmt::Display for LevelSet {
         if *self == LevelSet::ALL {
             return f.write_str("any");
         }
-        let names: Vec<&str> = Level::ALL
-            .into_iter()
-            .filter(|&l| self.contains(l))
-            .map(Level::name)
-            .collect();
+        let names: Vec<&str> =
+            Level::ALL.into_iter().filter(|&l| self.contains(l)).map(Level::name).collect();
         f.write_str(&names.join(" or "))
     }
 }
@@ -169,10 +166,7 @@ impl Options {
     /// # Errors
     /// An option that is not declared, or a value that it does not take.
     pub fn new(specs: &'static [OptionSpec], given: &[(String, String)]) -> Result<Self, String> {
-        let mut values: Vec<_> = specs
-            .iter()
-            .map(|s| (s.name, s.default.to_string()))
-            .collect();
+        let mut values: Vec<_> = specs.iter().map(|s| (s.name, s.default.to_string())).collect();
         for (name, value) in given {
             let Some(at) = specs.iter().position(|s| s.name == name) else {
                 let names: Vec<&str> = specs.iter().map(|s| s.name).collect();
@@ -191,9 +185,7 @@ impl Options {
     /// The value of a declared option.
     pub fn word(&self, name: &str) -> &str {
         let found = self.values.iter().find(|(n, _)| *n == name);
-        &found
-            .expect("a pass only asks for options that it declares")
-            .1
+        &found.expect("a pass only asks for options that it declares").1
     }
     /// The value of a declared `Bool` option.
     pub fn flag(&self, name: &str) -> bool {
@@ -201,9 +193,7 @@ impl Options {
     }
     /// The value of a declared `Int` option.
     pub fn int(&self, name: &str) -> i64 {
-        self.word(name)
-            .parse()
-            .expect("Int options are checked when they are set")
+        self.word(name).parse().expect("Int options are checked when they are set")
     }
 }
 
@@ -212,24 +202,9 @@ mod tests {
     use super::*;
 
     const SPECS: &[OptionSpec] = &[
-        OptionSpec {
-            name: "to",
-            kind: OptionKind::Word(&["u8", "s8"]),
-            default: "u8",
-            help: "",
-        },
-        OptionSpec {
-            name: "n",
-            kind: OptionKind::Int,
-            default: "3",
-            help: "",
-        },
-        OptionSpec {
-            name: "fast",
-            kind: OptionKind::Bool,
-            default: "false",
-            help: "",
-        },
+        OptionSpec { name: "to", kind: OptionKind::Word(&["u8", "s8"]), default: "u8", help: "" },
+        OptionSpec { name: "n", kind: OptionKind::Int, default: "3", help: "" },
+        OptionSpec { name: "fast", kind: OptionKind::Bool, default: "false", help: "" },
     ];
     fn given(name: &str, value: &str) -> Result<Options, String> {
         Options::new(SPECS, &[(name.to_string(), value.to_string())])
@@ -239,14 +214,8 @@ mod tests {
     fn options_have_defaults_and_are_checked() {
         let o = given("fast", "true").unwrap();
         assert_eq!((o.word("to"), o.int("n"), o.flag("fast")), ("u8", 3, true));
-        assert_eq!(
-            given("x", "1").unwrap_err(),
-            "no option 'x'; it takes to, n, fast"
-        );
-        assert_eq!(
-            given("to", "f4").unwrap_err(),
-            "option 'to' is 'f4': expected one of u8, s8"
-        );
+        assert_eq!(given("x", "1").unwrap_err(), "no option 'x'; it takes to, n, fast");
+        assert_eq!(given("to", "f4").unwrap_err(), "option 'to' is 'f4': expected one of u8, s8");
         assert!(given("n", "many").is_err());
     }
 

@@ -72,10 +72,7 @@ impl Pipeline {
         }
         let Some(text) = registry.pipeline(name) else {
             let known: Vec<&str> = registry.pipelines().map(|(n, _)| n).collect();
-            return error(format!(
-                "unknown pipeline '@{name}'{}",
-                suggest(name, &known, "@")
-            ));
+            return error(format!("unknown pipeline '@{name}'{}", suggest(name, &known, "@")));
         };
         self.add(text, registry, depth + 1)
     }
@@ -140,18 +137,11 @@ fn parse_step(item: &str, registry: &Registry) -> Result<Step, PipelineError> {
     };
     let Some(&pass) = registry.pass(name) else {
         let known: Vec<&str> = registry.passes().map(|p| p.name).collect();
-        return error(format!(
-            "unknown pass '{name}'{}",
-            suggest(name, &known, "")
-        ));
+        return error(format!("unknown pass '{name}'{}", suggest(name, &known, "")));
     };
     let given = parse_options(options);
     match Options::new(pass.options, &given) {
-        Ok(options) => Ok(Step {
-            pass,
-            options,
-            given,
-        }),
+        Ok(options) => Ok(Step { pass, options, given }),
         Err(e) => error(format!("pass '{name}': {e}")),
     }
 }
@@ -161,10 +151,7 @@ fn parse_options(text: &str) -> Vec<(String, String)> {
         Some((name, value)) => (name.trim().to_string(), value.trim().to_string()),
         None => (s.trim().to_string(), "true".to_string()),
     };
-    text.split(',')
-        .filter(|s| !s.trim().is_empty())
-        .map(pair)
-        .collect()
+    text.split(',').filter(|s| !s.trim().is_empty()).map(pair).collect()
 }
 
 /// `; did you mean 'x'?`, or nothing.
@@ -179,9 +166,7 @@ fn suggest(name: &str, known: &[&str], prefix: &str) -> String {
 /// `; run 'x' before it`, or nothing.
 fn suggest_lowering(pass: &Pass, level: Level, registry: &Registry) -> String {
     let lowers = |p: &&Pass| {
-        p.needs.contains(level)
-            && p.yields
-                .is_some_and(|y| y != level && pass.needs.contains(y))
+        p.needs.contains(level) && p.yields.is_some_and(|y| y != level && pass.needs.contains(y))
     };
     match registry.passes().find(lowers) {
         Some(p) => format!("; run '{}' before it", p.name),
@@ -238,10 +223,7 @@ mod tests {
         let spaced = parse(" cse , choose-signedness{ to = s8 } ").unwrap();
         assert_eq!(spaced.to_string(), "cse,choose-signedness{to=s8}");
         let named = parse("@tflite-int").unwrap().to_string();
-        assert!(
-            named.starts_with("lower-quant-to-int,choose-signedness,"),
-            "{named}"
-        );
+        assert!(named.starts_with("lower-quant-to-int,choose-signedness,"), "{named}");
         assert_eq!(parse(&named).unwrap().to_string(), named);
     }
 
@@ -253,10 +235,7 @@ mod tests {
             err("unroll-everything"),
             "unknown pass 'unroll-everything'; `qcc passes` lists them"
         );
-        assert_eq!(
-            err("@tflite"),
-            "unknown pipeline '@tflite'; `qcc passes` lists them"
-        );
+        assert_eq!(err("@tflite"), "unknown pipeline '@tflite'; `qcc passes` lists them");
         assert_eq!(
             err("@tflite-imt"),
             "unknown pipeline '@tflite-imt'; did you mean '@tflite-int'?"
@@ -286,9 +265,7 @@ mod tests {
         let registry = Registry::default();
         let p = parse("@tflite-int").unwrap();
         assert_eq!(p.check_levels(Level::Quant, &registry), Ok(Level::Int));
-        let e = parse("dce,plan-memory")
-            .unwrap()
-            .check_levels(Level::Quant, &registry);
+        let e = parse("dce,plan-memory").unwrap().check_levels(Level::Quant, &registry);
         assert_eq!(
             e.unwrap_err().message,
             "pass 'plan-memory' needs a module at level int, but here it is at level quant; \

@@ -92,9 +92,7 @@ fn check_name(name: &str) -> Result<(), String> {
     let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match !name.is_empty() && name.chars().all(ok) {
         true => Ok(()),
-        false => Err(format!(
-            "'{name}' is not a name of lower-case letters, digits and '-'"
-        )),
+        false => Err(format!("'{name}' is not a name of lower-case letters, digits and '-'")),
     }
 }
 
@@ -109,11 +107,7 @@ mod tests {
         assert_eq!(registry.passes().count(), all_passes().len());
         for p in registry.passes() {
             assert!(check_name(p.name).is_ok(), "{}", p.name);
-            assert!(
-                !p.summary.is_empty() && p.doc_text().len() > 80,
-                "{}",
-                p.name
-            );
+            assert!(!p.summary.is_empty() && p.doc_text().len() > 80, "{}", p.name);
         }
     }
 
@@ -144,17 +138,8 @@ mod tests {
         let mut registry = Registry::default();
         registry.register_pass(mine).unwrap();
         assert!(registry.register_pass(mine).is_err());
-        assert!(
-            registry
-                .register_pass(Pass {
-                    name: "Bad Name",
-                    ..mine
-                })
-                .is_err()
-        );
-        registry
-            .register_pipeline("twice", "count-ops,count-ops")
-            .unwrap();
+        assert!(registry.register_pass(Pass { name: "Bad Name", ..mine }).is_err());
+        registry.register_pipeline("twice", "count-ops,count-ops").unwrap();
         let p = Pipeline::parse("dce,@twice", &registry).unwrap();
         assert_eq!(p.to_string(), "dce,count-ops,count-ops");
     }

@@ -37,16 +37,17 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     Ok(())
 }
 
-/// The ops that read `v` as the image of a convolution or matrix product, in order.
+/// The ops that read `v` as the image of a convolution or matrix product, in order; reshapes on
+/// the way count.
 fn over_readers(f: &Func, v: Value) -> Vec<OpId> {
+    use int::Op::{Conv2d, DepthwiseConv2d, FullyConnected, Reshape};
     let reads = |op: &&OpId| {
-        let conv = matches!(
-            f.kind(**op),
-            OpKind::Int(
-                int::Op::Conv2d(_) | int::Op::DepthwiseConv2d(_) | int::Op::FullyConnected(_)
-            )
-        );
-        conv && f.operands(**op)[0] == v
+        let over = match f.kind(**op) {
+            OpKind::Int(Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_)) => true,
+            OpKind::Int(Reshape(_)) => !over_readers(f, f.result(**op)).is_empty(),
+            _ => false,
+        };
+        over && f.operands(**op).first() == Some(&v)
     };
     f.body_ops().iter().filter(reads).copied().collect()
 }

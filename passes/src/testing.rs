@@ -31,20 +31,12 @@ impl TestModule {
         self.m.funcs[self.main].ty(v).as_tensor().unwrap().storage()
     }
     fn shape(&self, v: Value) -> Vec<u64> {
-        self.m.funcs[self.main]
-            .ty(v)
-            .as_tensor()
-            .unwrap()
-            .shape
-            .to_vec()
+        self.m.funcs[self.main].ty(v).as_tensor().unwrap().shape.to_vec()
     }
     fn push(&mut self, kind: impl Into<OpKind>, operands: &[Value], ty: Type) -> Value {
         let kind = kind.into();
         let mnemonic = kind.name().split('.').nth(1).unwrap().to_string();
-        let loc = self.m.locs.node(
-            &format!("{mnemonic}_{}", self.n_ops),
-            Some(self.n_ops as u32),
-        );
+        let loc = self.m.locs.node(&format!("{mnemonic}_{}", self.n_ops), Some(self.n_ops as u32));
         self.n_ops += 1;
         let f = &mut self.m.funcs[self.main];
         let op = f.push_op(f.body, kind, operands, &[ty], loc);
@@ -80,13 +72,7 @@ impl TestModule {
     }
     pub fn slice(&mut self, x: Value, start: &[u64], shape: &[u64]) -> Value {
         let ty = Type::tensor(shape, self.dtype(x));
-        self.push(
-            int::Slice {
-                start: start.to_vec(),
-            },
-            &[x],
-            ty,
-        )
+        self.push(int::Slice { start: start.to_vec() }, &[x], ty)
     }
     pub fn reshape(&mut self, x: Value, shape: &[u64]) -> Value {
         let ty = Type::tensor(shape, self.dtype(x));
@@ -95,11 +81,7 @@ impl TestModule {
     pub fn arg_max(&mut self, x: Value, axis: u32) -> Value {
         let mut shape = self.shape(x);
         shape.remove(axis as usize);
-        self.push(
-            int::ArgMax { axis, min: false },
-            &[x],
-            Type::tensor(&shape, DType::I32),
-        )
+        self.push(int::ArgMax { axis, min: false }, &[x], Type::tensor(&shape, DType::I32))
     }
     pub fn add(&mut self, a: Value, b: Value) -> Value {
         let (lo, hi) = self.limits(a);
@@ -132,13 +114,7 @@ impl TestModule {
         set: impl FnOnce(&mut int::MaxPool2d),
     ) -> Value {
         let (lo, hi) = self.limits(x);
-        let mut op = int::MaxPool2d {
-            window: [1, 1],
-            stride: [1, 1],
-            pad: [0; 4],
-            lo,
-            hi,
-        };
+        let mut op = int::MaxPool2d { window: [1, 1], stride: [1, 1], pad: [0; 4], lo, hi };
         set(&mut op);
         self.push(op, &[x], Type::tensor(shape, self.dtype(x)))
     }
@@ -185,11 +161,7 @@ impl TestModule {
             hi,
         };
         set(&mut op);
-        self.push(
-            op,
-            &[x, w, b, mult, shift],
-            Type::tensor(shape, self.dtype(x)),
-        )
+        self.push(op, &[x, w, b, mult, shift], Type::tensor(shape, self.dtype(x)))
     }
     pub fn depthwise(
         &mut self,
@@ -214,11 +186,7 @@ impl TestModule {
             hi,
         };
         set(&mut op);
-        self.push(
-            op,
-            &[x, w, b, mult, shift],
-            Type::tensor(shape, self.dtype(x)),
-        )
+        self.push(op, &[x, w, b, mult, shift], Type::tensor(shape, self.dtype(x)))
     }
     pub fn fully_connected(
         &mut self,
@@ -230,14 +198,7 @@ impl TestModule {
         let [mult, shift] = self.rescale();
         let (lo, hi) = self.limits(x);
         let rescale = Rescale::Double;
-        let mut op = int::FullyConnected {
-            x_zp: 0,
-            w_zp: 0,
-            rescale,
-            y_zp: 0,
-            lo,
-            hi,
-        };
+        let mut op = int::FullyConnected { x_zp: 0, w_zp: 0, rescale, y_zp: 0, lo, hi };
         set(&mut op);
         let ty = Type::tensor(&[self.dim(x, 0), self.dim(w, 0)], self.dtype(x));
         self.push(op, &[x, w, b, mult, shift], ty)
@@ -279,16 +240,9 @@ fn run_with(
 ) -> Result<PassContext, String> {
     let registry = Registry::default();
     let pipeline = Pipeline::parse(pipeline, &registry).unwrap();
-    let target = TargetInfo {
-        arch: Arch::X86_64,
-        cpu: CpuLevel::X86Avx512Vnni,
-    };
+    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86Avx512Vnni };
     let mut ctx = PassContext::new(target);
-    let mut manager = PassManager {
-        verify_each: true,
-        diff_each,
-        ..Default::default()
-    };
+    let mut manager = PassManager { verify_each: true, diff_each, ..Default::default() };
     let done = manager.run(&pipeline, &registry, m, &mut ctx);
     done.map(|()| ctx).map_err(|e| e.to_string())
 }
@@ -329,10 +283,7 @@ pub fn op_names(m: &Module) -> Vec<&'static str> {
 }
 
 pub fn op_names_without_consts(m: &Module) -> Vec<&'static str> {
-    op_names(m)
-        .into_iter()
-        .filter(|n| *n != "core.const")
-        .collect()
+    op_names(m).into_iter().filter(|n| *n != "core.const").collect()
 }
 
 /// The elements of the constant whose data is called `name`.
@@ -341,17 +292,11 @@ pub fn const_values(m: &Module, name: &str) -> Vec<i64> {
     let results = f.walk().into_iter().flat_map(|op| f.results(op).to_vec());
     let named =
         |v: &Value| crate::consts::const_id(f, *v).is_some_and(|id| m.data[id].name == name);
-    let v = results
-        .into_iter()
-        .find(named)
-        .expect("a constant of that name");
+    let v = results.into_iter().find(named).expect("a constant of that name");
     crate::consts::const_tensor(m, f, v).unwrap().to_i64_vec()
 }
 
 pub fn clamp_bounds(m: &Module) -> Vec<[i32; 2]> {
     let f = main_func(m);
-    f.walk()
-        .into_iter()
-        .filter_map(|op| crate::int_ops::bounds(f.kind(op)))
-        .collect()
+    f.walk().into_iter().filter_map(|op| crate::int_ops::bounds(f.kind(op))).collect()
 }

@@ -29,11 +29,7 @@ impl AccRange {
     /// Bits of the narrowest signed accumulator that holds every channel.
     pub fn bits(&self) -> u32 {
         let bits = |v: i64| 65 - (v ^ (v >> 63)).leading_zeros();
-        self.channels
-            .iter()
-            .map(|r| bits(r[0]).max(bits(r[1])))
-            .max()
-            .unwrap_or(1)
+        self.channels.iter().map(|r| bits(r[0]).max(bits(r[1]))).max().unwrap_or(1)
     }
 }
 
@@ -46,21 +42,14 @@ pub fn acc_range(m: &Module, f: &Func, op: OpId) -> Option<AccRange> {
     let bias = const_tensor(m, f, operands[operand::BIAS])?;
     let mut x = code_range(m, f, operands[operand::X])?;
     if conv.pad != [0; 4] {
-        x = [
-            x[0].min(conv.pad_value as i64),
-            x[1].max(conv.pad_value as i64),
-        ];
+        x = [x[0].min(conv.pad_value as i64), x[1].max(conv.pad_value as i64)];
     }
     let n = conv.n_channels(w.shape());
     if n == 0 || bias.len() != n {
         return None;
     }
     let x = x.map(|v| (v - conv.x_zp as i64) as i128);
-    let mut sums: Vec<[i128; 2]> = bias
-        .to_i64_vec()
-        .into_iter()
-        .map(|b| [b as i128; 2])
-        .collect();
+    let mut sums: Vec<[i128; 2]> = bias.to_i64_vec().into_iter().map(|b| [b as i128; 2]).collect();
     for (i, w_code) in w.to_i64_vec().into_iter().enumerate() {
         let w_real = (w_code - conv.w_zp as i64) as i128;
         let (a, b) = (x[0] * w_real, x[1] * w_real);
@@ -69,10 +58,7 @@ pub fn acc_range(m: &Module, f: &Func, op: OpId) -> Option<AccRange> {
         sum[1] += a.max(b);
     }
     let narrow = |v: i128| v.clamp(i64::MIN as i128, i64::MAX as i128) as i64;
-    Some(AccRange {
-        channels: sums.iter().map(|r| r.map(narrow)).collect(),
-        dtype: bias.dtype(),
-    })
+    Some(AccRange { channels: sums.iter().map(|r| r.map(narrow)).collect(), dtype: bias.dtype() })
 }
 
 /// Smallest and largest code that the integer tensor `v` can hold, as far as its producer says.
@@ -142,9 +128,7 @@ mod tests {
         let x = t.clamp(t.param(0), 0, 10);
         let w = t.const_i64("w", DType::I8, &[1, 1, 1, 1], &[3]);
         let b = t.const_i64("b", DType::I32, &[1], &[i32::MAX as i64 - 5]);
-        let y = t.conv2d(x, w, b, &[1, 6, 6, 1], |c| {
-            (c.pad, c.pad_value) = ([1; 4], -1)
-        });
+        let y = t.conv2d(x, w, b, &[1, 6, 6, 1], |c| (c.pad, c.pad_value) = ([1; 4], -1));
         let (m, main) = t.ret(&[y]).build();
         let f = &m.funcs[main];
         let r = acc_range(&m, f, f.def_op(y).unwrap()).unwrap();

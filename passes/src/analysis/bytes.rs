@@ -26,11 +26,7 @@ impl Content {
     /// The content of `v` just computed.
     pub fn fresh(v: Value, bytes: u64) -> Content {
         let mut out = Content::default();
-        out.push(Run {
-            len: bytes,
-            of: v,
-            from: 0,
-        });
+        out.push(Run { len: bytes, of: v, from: 0 });
         out
     }
     fn push(&mut self, run: Run) {
@@ -44,11 +40,7 @@ impl Content {
     }
     /// The first run in which two contents differ, as they are here and there.
     pub fn first_difference(&self, other: &Content) -> Option<(Run, Run)> {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .find(|(a, b)| a != b)
-            .map(|(a, b)| (*a, *b))
+        self.0.iter().zip(&other.0).find(|(a, b)| a != b).map(|(a, b)| (*a, *b))
     }
 }
 
@@ -71,11 +63,7 @@ impl Memory {
                 at += len;
                 run = match len == r.len {
                     true => runs.next(),
-                    false => Some(Run {
-                        len: r.len - len,
-                        from: r.from + len,
-                        ..r
-                    }),
+                    false => Some(Run { len: r.len - len, from: r.from + len, ..r }),
                 };
             }
         }
@@ -102,11 +90,7 @@ impl Memory {
     fn run_at(&self, at: u64) -> Option<Run> {
         let (start, run) = self.runs.range(..=at).next_back()?;
         let skip = at - start;
-        (skip < run.len).then(|| Run {
-            len: run.len - skip,
-            from: run.from + skip,
-            ..*run
-        })
+        (skip < run.len).then(|| Run { len: run.len - skip, from: run.from + skip, ..*run })
     }
 
     fn erase(&mut self, start: u64, end: u64) {
@@ -178,20 +162,10 @@ mod tests {
         let mut m = Memory::default();
         m.write(&[[10, 20]], &Content::fresh(v(0), 10));
         m.write(&[[12, 14], [16, 17]], &Content::fresh(v(1), 3));
-        let run = |len, of, from| Run {
-            len,
-            of: v(of),
-            from,
-        };
+        let run = |len, of, from| Run { len, of: v(of), from };
         assert_eq!(
             m.read(&[[10, 20]]).unwrap().0,
-            [
-                run(2, 0, 0),
-                run(2, 1, 0),
-                run(2, 0, 4),
-                run(1, 1, 2),
-                run(3, 0, 7)
-            ]
+            [run(2, 0, 0), run(2, 1, 0), run(2, 0, 4), run(1, 1, 2), run(3, 0, 7)]
         );
         assert_eq!(m.read(&[[12, 14], [16, 17]]), Ok(Content::fresh(v(1), 3)));
         assert_eq!(m.read(&[[18, 22]]), Err(20));
@@ -207,10 +181,7 @@ mod tests {
         };
         assert_eq!(spans(&t, &at(&[12, 6, 3, 1])), [[5, 17]]);
         assert_eq!(spans(&t, &at(&[99, 10, 3, 1])), [[5, 11], [15, 21]]);
-        assert_eq!(
-            spans(&t, &at(&[99, 20, 4, 1])),
-            [[5, 8], [9, 12], [25, 28], [29, 32]]
-        );
+        assert_eq!(spans(&t, &at(&[99, 20, 4, 1])), [[5, 8], [9, 12], [25, 28], [29, 32]]);
         assert!(overlap(vec![[5, 8], [1, 2]], vec![[3, 6]]));
         assert!(!overlap(vec![[5, 8], [1, 2]], vec![[2, 5], [8, 9]]));
     }

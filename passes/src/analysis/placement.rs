@@ -67,12 +67,8 @@ pub struct Placement {
 
 /// Decides the homes in `f`.
 pub fn place(f: &Func) -> Placement {
-    let mut p = Placer {
-        f,
-        out: Placement::default(),
-        wished: IndexMap::new(),
-        dense: IndexSet::new(),
-    };
+    let mut p =
+        Placer { f, out: Placement::default(), wished: IndexMap::new(), dense: IndexSet::new() };
     for (k, &v) in f.params().iter().enumerate() {
         p.out.homes.insert(v, Home::Caller(Space::Input(k as u32)));
     }
@@ -121,35 +117,19 @@ impl Placement {
             Home::Caller(space) => Some((v, dense(ty, *space))),
             Home::Same { base } => {
                 let (root, at) = done.get(base)?.clone();
-                Some((
-                    root,
-                    Layout {
-                        strides: ty.dense_strides(),
-                        ..at
-                    },
-                ))
+                Some((root, Layout { strides: ty.dense_strides(), ..at }))
             }
             Home::Part { base, start } => {
                 let (root, at) = done.get(base)?.clone();
                 let skipped: u64 = start.iter().zip(&at.strides).map(|(i, s)| i * s).sum();
-                Some((
-                    root,
-                    Layout {
-                        offset: at.offset + skipped,
-                        ..at
-                    },
-                ))
+                Some((root, Layout { offset: at.offset + skipped, ..at }))
             }
         }
     }
 }
 
 fn dense(ty: &TensorType, space: Space) -> Layout {
-    Layout {
-        space,
-        offset: 0,
-        strides: ty.dense_strides(),
-    }
+    Layout { space, offset: 0, strides: ty.dense_strides() }
 }
 
 /// Are these the strides of a dense tensor, as far as they matter?
@@ -186,10 +166,7 @@ impl Placer<'_> {
             Some(Op::Concat(c)) => self.visit_concat(op, y, c.axis as usize),
             Some(Op::Pad(p)) => {
                 self.own(y);
-                let home = Home::Part {
-                    base: y,
-                    start: p.low.clone(),
-                };
+                let home = Home::Part { base: y, start: p.low.clone() };
                 match self.refusal(operands[0], &home) {
                     None => self.grant(operands[0], home),
                     Some(why) => self.out.pads.push((op, why)),
@@ -219,13 +196,7 @@ impl Placer<'_> {
         let base = self.f.operands(op)[0];
         match is_const(self.f, base) {
             false => {
-                self.out.homes.insert(
-                    y,
-                    Home::Part {
-                        base,
-                        start: start.to_vec(),
-                    },
-                );
+                self.out.homes.insert(y, Home::Part { base, start: start.to_vec() });
             }
             true => self.copy_instead(op, 0, y, "a constant has no place in the arena"),
         }
@@ -236,15 +207,7 @@ impl Placer<'_> {
         let rank = self.f.ty(y).as_tensor().map_or(0, |t| t.shape.len());
         let mut start = vec![0; rank];
         for (k, &x) in self.f.operands(op).iter().enumerate() {
-            self.wish_or_copy(
-                op,
-                k,
-                x,
-                Home::Part {
-                    base: y,
-                    start: start.clone(),
-                },
-            );
+            self.wish_or_copy(op, k, x, Home::Part { base: y, start: start.clone() });
             let extent = self.f.ty(x).as_tensor().and_then(|t| t.shape.get(axis));
             if let (Some(at), Some(extent)) = (start.get_mut(axis), extent) {
                 *at += extent;
@@ -390,10 +353,7 @@ impl Placer<'_> {
                 return true;
             }
             if self.out.homes.contains_key(&v) {
-                return self
-                    .wished
-                    .get(&v)
-                    .is_none_or(|(_, strides)| is_dense(ty, strides));
+                return self.wished.get(&v).is_none_or(|(_, strides)| is_dense(ty, strides));
             }
             match int_op(self.f, def) {
                 Some(Op::Reshape(_)) => return true,
@@ -419,10 +379,6 @@ fn is_contiguous(part: &TensorType, whole: &TensorType) -> bool {
     if part.shape.len() != whole.shape.len() {
         return false;
     }
-    let split = part
-        .shape
-        .iter()
-        .position(|&n| n != 1)
-        .unwrap_or(part.shape.len());
+    let split = part.shape.iter().position(|&n| n != 1).unwrap_or(part.shape.len());
     (split + 1..part.shape.len()).all(|d| part.shape[d] == whole.shape[d])
 }
