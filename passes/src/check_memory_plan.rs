@@ -103,7 +103,7 @@ impl<'a> Checker<'a> {
             if *layout != (Layout { space: Space::Output(i as u32), offset: 0, strides }) {
                 return Err(format!("does not lie in output {i} from its start"));
             }
-        } else if matches!(layout.space, Space::Output(_)) && !only_renames(self.f, op) {
+        } else if matches!(layout.space, Space::Output(_)) && !self.reads_nothing(op) {
             return Err("lies in an output, which only `return` may read".to_string());
         }
         let memory = self.memory.get(&layout.space);
@@ -205,6 +205,10 @@ impl<'a> Checker<'a> {
             return false;
         };
         *x == middle(y, &p.low)
+    }
+
+    fn reads_nothing(&self, op: OpId) -> bool {
+        only_renames(self.f, op) || self.pads_in_place(op)
     }
 
     /// Writes the border of `y` around what lies in its middle.

@@ -334,4 +334,12 @@ mod tests {
         assert!(error.starts_with("plan-memory: 'concat_0': operand 0 has no place: "), "{error}");
         assert!(error.ends_with("(hint: run 'alias-views' before plan-memory)"), "{error}");
     }
+
+    /// The plan of each is checked by code of its own, see [`crate::check_memory_plan`].
+    #[test]
+    fn random_views_find_a_place() {
+        for seed in 0..2000 {
+            random_views(seed).run_exact("cse,expand-padding,alias-views,plan-memory");
+        }
+    }
 }

@@ -300,3 +300,72 @@ pub fn clamp_bounds(m: &Module) -> Vec<[i32; 2]> {
     let f = main_func(m);
     f.walk().into_iter().filter_map(|op| crate::int_ops::bounds(f.kind(op))).collect()
 }
+
+/// A seeded generator of small numbers.
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) % n.max(1) as u64) as usize
+    }
+    fn up_to(&mut self, n: u64) -> u64 {
+        self.below(n as usize + 1) as u64
+    }
+}
+
+/// A random module of image tensors with many views.
+pub fn random_views(seed: u64) -> TestModule {
+    let mut r = Random(seed);
+    let mut t = TestModule::int(&[(&[1, 4, 4, 4], DType::I8), (&[1, 2, 4, 8], DType::I8)]);
+    let mut values = vec![t.param(0), t.param(1)];
+    for _ in 0..3 + r.below(14) {
+        let x = values[r.below(values.len())];
+        let v = random_op(&mut t, &mut r, x, &values);
+        values.push(v);
+    }
+    let n = 1 + r.below(3);
+    let outputs: Vec<Value> = (0..n).map(|_| values[r.below(values.len())]).collect();
+    t.ret(&outputs);
+    t
+}
+
+fn random_op(t: &mut TestModule, r: &mut Random, x: Value, values: &[Value]) -> Value {
+    let s = t.shape(x);
+    let same: Vec<Value> = values.iter().copied().filter(|&v| t.shape(v) == s).collect();
+    let axis = 1 + r.below(3);
+    let joins = |t: &TestModule, v: Value| {
+        (1..4).all(|d| d == axis || t.dim(v, d) == s[d]) && t.dim(v, axis) + s[axis] <= 40
+    };
+    match r.below(9) {
+        0 => t.add(x, same[r.below(same.len())]),
+        1 | 2 => {
+            let fits: Vec<Value> = values.iter().copied().filter(|&v| joins(t, v)).collect();
+            let mut xs = vec![x];
+            if !fits.is_empty() {
+                xs.push(fits[r.below(fits.len())]);
+            }
+            t.concat(&xs, axis as u32)
+        }
+        3 => {
+            let start: Vec<u64> = s.iter().map(|&n| r.up_to(n - 1)).collect();
+            let shape: Vec<u64> =
+                s.iter().zip(&start).map(|(&n, &a)| 1 + r.up_to(n - a - 1)).collect();
+            t.slice(x, &start, &shape)
+        }
+        4 => t.reshape(x, &[1, s[2], s[1], s[3]]),
+        5 => t.reshape(x, &[1, 1, s[1] * s[2], s[3]]),
+        6 => {
+            let pad = [r.up_to(2), r.up_to(2)];
+            let shape = [1, s[1] + pad[0], s[2] + pad[1], s[3]];
+            let (low, high) = (vec![0, pad[0], 0, 0], vec![0, 0, pad[1], 0]);
+            t.push(int::Pad { low, high, value: 5 }, &[x], Type::tensor(&shape, DType::I8))
+        }
+        7 => t.max_pool(x, &s, |p| (p.window, p.pad) = ([3, 3], [1; 4])),
+        _ => {
+            let lo = r.below(100) as i32 - 100;
+            t.clamp(x, lo, lo + 100)
+        }
+    }
+}
