@@ -1,1 +1,78 @@
-//! From quantized types to the integer parameters of an op, per numerics profile.
+//! What a quantized op computes: its integer form, derived from the types' scales.
+//!
+//! [`derive`] gives the recipe of one op at the quant level as steps of the int level. It is the
+//! only place where multipliers, zero points and clamps are chosen. The interpreter evaluates the
+//! recipe, `lower-quant-to-int` writes it into the module; so both mean the same by construction.
+//!
+//! Formulas and their order of rounding: numerics.md, sections B and D (TensorFlow Lite's reference
+//! kernels, LiteRT 2.3).
+
+mod tflite;
+
+use crate::{DType, Func, Module, Numerics, OpId, OpKind, TensorType};
+use qcc_runtime::Tensor;
+
+/// The integer form of one op. The last steps give the op's results, in order.
+#[derive(Clone, Debug)]
+pub struct IntForm {
+    /// Steps in order.
+    pub steps: Vec<IntStep>,
+}
+
+/// One op at the int level.
+#[derive(Clone, Debug)]
+pub struct IntStep {
+    /// What it does.
+    pub kind: OpKind,
+    /// What it reads.
+    pub operands: Vec<Operand>,
+    /// What it gives.
+    pub result: TensorType,
+}
+
+/// Something that a step reads.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    /// Operand `i` of the quantized op, as stored integers.
+    Input(usize),
+    /// A constant.
+    Const(Tensor),
+    /// The result of an earlier step.
+    Step(usize),
+}
+
+/// The integer form of the quantized op `op`.
+///
+/// # Errors
+/// Types or parameters for which the framework has no integer kernel; says which.
+pub fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, String> {
+    match module.numerics {
+        Numerics::TfLite => tflite::derive(module, func, op),
+        other => Err(format!("numerics '{}' are not yet supported", other.name())),
+    }
+}
+
+/// The tensor as the int level sees it: stored integers without parameters.
+pub fn storage_type(ty: &TensorType) -> TensorType {
+    TensorType::plain(&ty.shape, ty.storage())
+}
+
+/// A constant list.
+fn list(dtype: DType, values: impl IntoIterator<Item = i64>) -> Tensor {
+    let values: Vec<i64> = values.into_iter().collect();
+    let mut t = Tensor::zeros(dtype, vec![values.len()]);
+    for (i, &v) in values.iter().enumerate() {
+        t.set_i64(i, v);
+    }
+    t
+}
+
+/// A constant list of floats.
+fn float_list(dtype: DType, values: impl IntoIterator<Item = f64>) -> Tensor {
+    let values: Vec<f64> = values.into_iter().collect();
+    let mut t = Tensor::zeros(dtype, vec![values.len()]);
+    for (i, &v) in values.iter().enumerate() {
+        t.set_f64(i, v);
+    }
+    t
+}
