@@ -31,7 +31,9 @@ mod manager;
 mod pass;
 mod pipeline;
 pub mod plan_memory;
+pub mod prove_bounds;
 mod registry;
+pub mod stage_inputs;
 #[cfg(test)]
 mod testing;
 pub mod verify;

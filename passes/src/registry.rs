@@ -15,9 +15,11 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::fuse_clamp::PASS,
         &crate::check_accumulators::PASS,
         &crate::expand_padding::PASS,
+        &crate::stage_inputs::PASS,
         &crate::alias_views::PASS,
         &crate::plan_memory::PASS,
         &crate::check_memory_plan::PASS,
+        &crate::prove_bounds::PASS,
     ]
 }
 
@@ -25,7 +27,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
 pub const PIPELINES: &[(&str, &str)] = &[(
     "tflite-int",
     "lower-quant-to-int,choose-signedness,fold-zero-points,fuse-clamp,check-accumulators,\
-     expand-padding,cse,dce,alias-views,plan-memory",
+     expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
 )];
 
 /// Passes and pipelines by name.

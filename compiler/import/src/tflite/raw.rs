@@ -117,7 +117,6 @@ impl RawTensor {
             7 => DType::I16,
             9 | TfliteType::INT4 => DType::I8,
             10 => DType::F64,
-            15 => DType::U32,
             16 => DType::U16,
             _ => return None,
         })
