@@ -26,6 +26,8 @@ pub mod expand_padding;
 pub mod fold_zero_points;
 pub mod fuse_clamp;
 pub mod int_ops;
+pub mod kernels;
+pub mod lower_int_to_loop;
 pub mod lower_quant_to_int;
 mod manager;
 mod pass;

@@ -42,12 +42,14 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 fn over_readers(f: &Func, v: Value) -> Vec<OpId> {
     use int::Op::{Conv2d, DepthwiseConv2d, FullyConnected, Reshape};
     let reads = |op: &&OpId| {
-        let over = match f.kind(**op) {
+        if f.operands(**op).first() != Some(&v) {
+            return false;
+        }
+        match f.kind(**op) {
             OpKind::Int(Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_)) => true,
             OpKind::Int(Reshape(_)) => !over_readers(f, f.result(**op)).is_empty(),
             _ => false,
-        };
-        over && f.operands(**op).first() == Some(&v)
+        }
     };
     f.body_ops().iter().filter(reads).copied().collect()
 }

@@ -178,11 +178,8 @@ impl Kernel for Conv {
 
     fn build(&self, name: &str) -> Func {
         let mut kb = Kb::new(name, &self.mems());
-        let place = Place {
-            x: kb.mem(0),
-            y: kb.mem(3),
-            sums: self.row_sums.as_ref().map(|_| kb.mem(4)),
-        };
+        let place =
+            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
         let loops = self.pixel_loops();
         if self.panels_inside {
             self.pixels(&mut kb, &loops, &place, &mut |kb, place, by, n| {
@@ -492,4 +489,3 @@ pub fn pack_weights(conv: &Conv, w: &dyn Fn(u64, u64, u64, u64) -> i8) -> Vec<u8
     }
     out
 }
-

@@ -11,8 +11,8 @@ use qcc_ir::DType;
 use qcc_ir::dialect::int::{self, Rescale};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::Multiplier;
-use qcc_runtime::rescale::{LayerProof, Reference, RescaleChannel, RescaleForm};
 use qcc_runtime::rescale::prove_layer_explained;
+use qcc_runtime::rescale::{LayerProof, Reference, RescaleChannel, RescaleForm};
 
 /// The attributes that the three ops share.
 struct Layer {
@@ -333,8 +333,7 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         tile: even_tile(layer.y.shape[2], 8),
         finish,
     };
-    let weights =
-        super::depthwise::pack_weights(&kernel, &|c, kh, kw| w.at(c, kh, kw, 0) as i16);
+    let weights = super::depthwise::pack_weights(&kernel, &|c, kh, kw| w.at(c, kh, kw, 0) as i16);
     let args = vec![
         site.arg(site.operand(0)),
         constant("weights", weights),

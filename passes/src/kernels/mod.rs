@@ -12,9 +12,9 @@ pub mod conv;
 pub mod conv_lower;
 pub mod depthwise;
 pub mod kb;
+pub mod moves;
 pub mod requant;
 pub mod scalar_conv;
-pub mod moves;
 pub mod site;
 
 use kb::Addr;

@@ -141,11 +141,8 @@ impl Finish {
     fn codes_f64(&self, kb: &mut Kb, acc: Value, table: &Addr, n: usize, v: usize) -> Value {
         let i32x4 = Type::v128(DType::I32);
         let i8x16 = Type::v128(DType::I8);
-        let high = kb.shuffle(
-            acc,
-            acc,
-            [8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15],
-        );
+        let high =
+            kb.shuffle(acc, acc, [8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15]);
         let mut halves = Vec::with_capacity(2);
         for (k, half) in [acc, high].into_iter().enumerate() {
             let at = (32 * v + 16 * k) as i64;
