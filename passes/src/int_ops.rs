@@ -3,6 +3,7 @@
 
 use qcc_ir::dialect::int::{Op, Rescale};
 use qcc_ir::{DType, Func, OpId, OpKind, Value};
+use qcc_runtime::Tensor;
 
 /// Which of the three multiply-accumulate ops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,18 +41,32 @@ pub struct Conv {
 }
 
 impl Conv {
-    /// The output channel that element `i` of the weights belongs to.
-    pub fn channel_of(&self, i: usize, w_shape: &[usize]) -> usize {
-        match self.form {
-            ConvForm::Depthwise => i % w_shape.last().copied().unwrap_or(1),
-            _ => i / w_shape.iter().skip(1).product::<usize>(),
-        }
-    }
     /// Number of output channels.
     pub fn n_channels(&self, w_shape: &[usize]) -> usize {
         match self.form {
             ConvForm::Depthwise => w_shape.last().copied().unwrap_or(0),
             _ => w_shape.first().copied().unwrap_or(0),
+        }
+    }
+    /// Calls `f` with each weight's output channel and code.
+    pub fn for_each_weight(&self, w: &Tensor, mut f: impl FnMut(usize, i64)) {
+        match (w.as_slice::<i8>(), w.as_slice::<u8>()) {
+            (Ok(codes), _) => self.walk(w.shape(), codes, |c, v| f(c, v as i64)),
+            (_, Ok(codes)) => self.walk(w.shape(), codes, |c, v| f(c, v as i64)),
+            _ => self.walk(w.shape(), &w.to_i64_vec(), f),
+        }
+    }
+    fn walk<T: Copy>(&self, w_shape: &[usize], codes: &[T], mut f: impl FnMut(usize, T)) {
+        let n = self.n_channels(w_shape).max(1);
+        match self.form {
+            ConvForm::Depthwise => {
+                let rows = codes.chunks(n);
+                rows.for_each(|row| row.iter().enumerate().for_each(|(c, &v)| f(c, v)));
+            }
+            _ => {
+                let blocks = codes.chunks((codes.len() / n).max(1)).enumerate();
+                blocks.for_each(|(c, block)| block.iter().for_each(|&v| f(c, v)));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 //! and matrix products read behind their input; they would otherwise fall back to scalar kernels.
 
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
+use indexmap::IndexSet;
 use qcc_ir::dialect::{OpKind, int};
 use qcc_ir::{Func, Level, Module, OpId, Value};
 
@@ -41,17 +42,21 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 /// the way count.
 fn over_readers(f: &Func, v: Value) -> Vec<OpId> {
     use int::Op::{Conv2d, DepthwiseConv2d, FullyConnected, Reshape};
-    let reads = |op: &&OpId| {
-        if f.operands(**op).first() != Some(&v) {
-            return false;
-        }
-        match f.kind(**op) {
+    let mut over_read: IndexSet<Value> = IndexSet::new();
+    let mut users = Vec::new();
+    for &op in f.body_ops().iter().rev() {
+        let over = match f.kind(op) {
             OpKind::Int(Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_)) => true,
-            OpKind::Int(Reshape(_)) => !over_readers(f, f.result(**op)).is_empty(),
+            OpKind::Int(Reshape(_)) => over_read.contains(&f.result(op)),
             _ => false,
+        };
+        if over {
+            over_read.extend(f.operands(op).first());
+            users.extend((f.operands(op).first() == Some(&v)).then_some(op));
         }
-    };
-    f.body_ops().iter().filter(reads).copied().collect()
+    }
+    users.reverse();
+    users
 }
 
 fn stage(f: &mut Func, input: Value, first: OpId, users: &[OpId]) {
@@ -62,5 +67,36 @@ fn stage(f: &mut Func, input: Value, first: OpId, users: &[OpId]) {
     let staged = f.result(copy);
     for &user in users {
         f.set_operand(user, 0, staged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::*;
+    use qcc_ir::DType;
+
+    fn copies(t: &TestModule) -> usize {
+        op_names(&t.run_exact("stage-inputs")).iter().filter(|n| **n == "int.copy").count()
+    }
+
+    #[test]
+    fn inputs_of_matrix_products_are_copied_once() {
+        let mut t = TestModule::int(&[(&[2, 2], DType::U8)]);
+        let w = t.const_i64("w", DType::I8, &[1, 4], &[1, 2, 3, 4]);
+        let b = t.const_i64("b", DType::I32, &[1], &[0]);
+        let flat = t.reshape(t.param(0), &[1, 4]);
+        let y = t.fully_connected(flat, w, b, |_| ());
+        let z = t.fully_connected(flat, w, b, |_| ());
+        t.ret(&[y, z]);
+        assert_eq!(copies(&t), 1);
+    }
+
+    #[test]
+    fn near_miss_other_readers_stay_inside() {
+        let mut t = TestModule::int(&[(&[2, 2], DType::U8)]);
+        let y = t.reshape(t.param(0), &[1, 4]);
+        let y = t.clamp(y, 0, 9);
+        t.ret(&[y]);
+        assert_eq!(copies(&t), 0);
     }
 }

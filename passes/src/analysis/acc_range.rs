@@ -48,17 +48,21 @@ pub fn acc_range(m: &Module, f: &Func, op: OpId) -> Option<AccRange> {
     if n == 0 || bias.len() != n {
         return None;
     }
-    let x = x.map(|v| (v - conv.x_zp as i64) as i128);
-    let mut sums: Vec<[i128; 2]> = bias.to_i64_vec().into_iter().map(|b| [b as i128; 2]).collect();
-    for (i, w_code) in w.to_i64_vec().into_iter().enumerate() {
-        let w_real = (w_code - conv.w_zp as i64) as i128;
-        let (a, b) = (x[0] * w_real, x[1] * w_real);
-        let sum = &mut sums[conv.channel_of(i, w.shape())];
-        sum[0] += a.min(b);
-        sum[1] += a.max(b);
-    }
-    let narrow = |v: i128| v.clamp(i64::MIN as i128, i64::MAX as i128) as i64;
-    Some(AccRange { channels: sums.iter().map(|r| r.map(narrow)).collect(), dtype: bias.dtype() })
+    // Σ of the weights above and below zero: x·w is largest at x's upper end where w > 0.
+    let mut weights = vec![[0i64; 2]; n];
+    conv.for_each_weight(&w, |c, code| {
+        let w = code - conv.w_zp as i64;
+        weights[c][0] += w.max(0);
+        weights[c][1] += w.min(0);
+    });
+    let [x_lo, x_hi] = x.map(|v| (v - conv.x_zp as i64) as i128);
+    let ends = |(bias, [above, below]): (i64, [i64; 2])| {
+        let (bias, above, below) = (bias as i128, above as i128, below as i128);
+        let ends = [bias + x_lo * above + x_hi * below, bias + x_hi * above + x_lo * below];
+        ends.map(|v| v.clamp(i64::MIN as i128, i64::MAX as i128) as i64)
+    };
+    let channels = bias.to_i64_vec().into_iter().zip(weights).map(ends).collect();
+    Some(AccRange { channels, dtype: bias.dtype() })
 }
 
 /// Smallest and largest code that the integer tensor `v` can hold, as far as its producer says.
