@@ -24,10 +24,14 @@ const MAGIC_F64: f64 = 6755399441055744.0;
 /// How vector code takes an int32 accumulator to an output code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RescaleForm {
-    /// `rne(f32(acc) * s + b) + zp` in f32: outputs clamped at the zero point, where only
-    /// `acc >= 0` matters.
+    /// `rne((f32(acc) + b) · s) + zp` with the product and the rounding in one fused step: outputs
+    /// clamped at the zero point, where only `acc >= 0` matters.
+    ReluFma,
+    /// `rne((f32(acc) + copysign(b, acc)) · s) + zp`, product and rounding fused.
+    SignedFma,
+    /// As `ReluFma`, the product rounded to f32 on its own: CPUs without fused multiply-add.
     ReluF32,
-    /// `rne(f32(acc) * s + copysign(b, acc)) + zp` in f32.
+    /// As `SignedFma`, the product rounded to f32 on its own.
     SignedF32,
     /// `rne(acc * s + copysign(b, acc)) + zp` in f64.
     SignedF64,
@@ -40,7 +44,7 @@ pub enum RescaleForm {
 pub struct RescaleChannel {
     /// Output units per accumulator unit, `s`.
     pub scale: f64,
-    /// Offset in output units, `b` (ε): non-negative.
+    /// Offset `b`, non-negative: in accumulator units for the f32 forms, in output units for f64.
     pub bias: f64,
 }
 
@@ -53,6 +57,8 @@ pub struct RescaleChannel {
 #[inline]
 pub fn eval(form: RescaleForm, ch: &RescaleChannel, zp: i32, lo: i32, hi: i32, acc: i32) -> i32 {
     let rounded = match form {
+        RescaleForm::ReluFma => relu_fma(acc, ch.scale as f32, ch.bias as f32),
+        RescaleForm::SignedFma => signed_fma(acc, ch.scale as f32, ch.bias as f32),
         RescaleForm::ReluF32 => relu_f32(acc, ch.scale as f32, ch.bias as f32),
         RescaleForm::SignedF32 => signed_f32(acc, ch.scale as f32, ch.bias as f32),
         RescaleForm::SignedF64 => signed_f64(acc, ch.scale, ch.bias),
@@ -61,17 +67,30 @@ pub fn eval(form: RescaleForm, ch: &RescaleChannel, zp: i32, lo: i32, hi: i32, a
     rounded.wrapping_add(zp).max(lo).min(hi)
 }
 
-/// `ReluF32` without zero point and clamp; valid while `|acc * s + b| < 2^22`.
+/// `ReluFma` without zero point and clamp; valid while the product is below 2^22.
 #[inline]
-fn relu_f32(acc: i32, s: f32, b: f32) -> i32 {
-    round_f32(acc as f32 * s + b)
+fn relu_fma(acc: i32, s: f32, b: f32) -> i32 {
+    round_product(acc as f32 + b, s)
 }
 
-/// `SignedF32` without zero point and clamp; valid while `|acc * s + b| < 2^22`.
+/// `SignedFma` without zero point and clamp; valid while the product is below 2^22.
+#[inline]
+fn signed_fma(acc: i32, s: f32, b: f32) -> i32 {
+    let a = acc as f32;
+    round_product(a + b.copysign(a), s)
+}
+
+/// `ReluF32` without zero point and clamp; valid while the product is below 2^22.
+#[inline]
+fn relu_f32(acc: i32, s: f32, b: f32) -> i32 {
+    round_f32((acc as f32 + b) * s)
+}
+
+/// `SignedF32` without zero point and clamp; valid while the product is below 2^22.
 #[inline]
 fn signed_f32(acc: i32, s: f32, b: f32) -> i32 {
     let a = acc as f32;
-    round_f32(a * s + b.copysign(a))
+    round_f32((a + b.copysign(a)) * s)
 }
 
 /// `SignedF64` without zero point and clamp; valid while `|acc * s + b| < 2^31`.
@@ -80,6 +99,13 @@ fn signed_f64(acc: i32, s: f64, b: f64) -> i32 {
     let a = f64::from(acc);
     let t = a * s + b.copysign(a) + MAGIC_F64;
     t.to_bits() as i32
+}
+
+/// Nearest even integer of the exact product, as `fma(t, s, 1.5 · 2^23)` leaves it in the low bits:
+/// f64 holds the product of two f32 exactly, and one f64 addition rounds it to an integer.
+#[inline]
+fn round_product(t: f32, s: f32) -> i32 {
+    (f64::from(t) * f64::from(s) + MAGIC_F64).to_bits() as i32
 }
 
 /// Nearest even integer of `v`, `|v| < 2^22`.
@@ -105,18 +131,32 @@ mod tests {
 
     #[test]
     fn forms_round_to_even_after_the_offset() {
-        let ch = RescaleChannel {
-            scale: 0.5,
-            bias: 0.25,
-        };
-        let at = |form, acc| eval(form, &ch, 10, -128, 127, acc);
-        assert_eq!(
-            [-3, -1, 0, 1, 3].map(|a| at(RescaleForm::ReluF32, a)),
-            [9, 10, 10, 11, 12]
-        );
-        for form in [RescaleForm::SignedF32, RescaleForm::SignedF64] {
-            assert_eq!([-3, -1, 0, 1, 3].map(|a| at(form, a)), [8, 9, 10, 11, 12]);
-            assert_eq!([-1000, 1000].map(|a| at(form, a)), [-128, 127]);
+        let f64_channel = RescaleChannel { scale: 0.5, bias: 0.25 };
+        let f32_channel = RescaleChannel { scale: 0.5, bias: 0.5 };
+        for form in [RescaleForm::ReluF32, RescaleForm::ReluFma] {
+            let at = |acc| eval(form, &f32_channel, 10, -128, 127, acc);
+            assert_eq!([-3, -1, 0, 1, 3].map(at), [9, 10, 10, 11, 12]);
+        }
+        for (form, ch) in [
+            (RescaleForm::SignedF32, f32_channel),
+            (RescaleForm::SignedFma, f32_channel),
+            (RescaleForm::SignedF64, f64_channel),
+        ] {
+            let at = |acc| eval(form, &ch, 10, -128, 127, acc);
+            assert_eq!([-3, -1, 0, 1, 3].map(at), [8, 9, 10, 11, 12]);
+            assert_eq!([-1000, 1000].map(at), [-128, 127]);
+        }
+    }
+
+    #[test]
+    fn the_fused_product_is_what_fma_gives() {
+        let mut state = 1u32;
+        for _ in 0..100_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let t = (state as i32 >> 8) as f32 + 0.625;
+            let s = f32::from_bits(0x3900_0000 | (state.rotate_left(9) & 0x007F_FFFF));
+            let fused = t.mul_add(s, MAGIC_F32).to_bits().wrapping_sub(MAGIC_F32.to_bits());
+            assert_eq!(round_product(t, s), fused as i32, "{t} {s}");
         }
     }
 }

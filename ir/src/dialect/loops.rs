@@ -144,6 +144,8 @@ dialect! { Loop;
     Fmul "loop.fmul" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
     /// float a / b
     Fdiv "loop.fdiv" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
+    /// a · b + c rounded once; only where the CPU level has it
+    Fma "loop.fma" (a: one Lanes, b: one Lanes, c: one Lanes) -> (y: one Lanes) {} pure;
     /// a when p holds, else b; p is a comparison of the same lane count
     Select "loop.select" (p: one Lanes, a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
     /// integer comparison: all bits of a lane set where it holds; scalars give i8 1 or 0

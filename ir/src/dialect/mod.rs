@@ -56,6 +56,13 @@ pub struct Slot {
     pub is: Is,
 }
 
+/// True when `n` values fill `slots`.
+pub fn accepts(slots: &[Slot], n: usize) -> bool {
+    let least = slots.iter().filter(|s| s.arity == Arity::One).count();
+    let many = slots.iter().any(|s| s.arity == Arity::Many);
+    n >= least && (many || n <= slots.len())
+}
+
 /// One attribute in the table.
 #[derive(Clone, Copy, Debug)]
 pub struct AttrSpec {
@@ -335,7 +342,7 @@ macro_rules! dialect {
         impl Op {
             /// The op's row in [`SPECS`].
             pub fn spec(&self) -> &'static $crate::dialect::OpSpec {
-                #[allow(clippy::upper_case_acronyms, non_camel_case_types)]
+                #[allow(clippy::enum_variant_names, non_camel_case_types)]
                 enum Row { $($variant),+ }
                 &SPECS[match self { $(Op::$variant(_) => Row::$variant as usize),+ }]
             }

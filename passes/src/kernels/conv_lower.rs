@@ -252,13 +252,16 @@ fn finish(site: &Site, layer: &Layer, channels: &mut [Channel]) -> Finish {
             _ => Reference::DoubleRounding(c.mult),
         })
         .collect();
-    let prefer = match layer.lo >= layer.y_zp {
-        true => &[RescaleForm::ReluF32, RescaleForm::SignedF64][..],
-        false => &[RescaleForm::SignedF32, RescaleForm::SignedF64][..],
+    let f32_form = match (layer.lo >= layer.y_zp, site.machine.fma) {
+        (true, true) => RescaleForm::ReluFma,
+        (true, false) => RescaleForm::ReluF32,
+        (false, true) => RescaleForm::SignedFma,
+        (false, false) => RescaleForm::SignedF32,
     };
+    let prefer = [f32_form, RescaleForm::SignedF64];
     let (zp, lo, hi) = (layer.y_zp, layer.lo, layer.hi);
     let LayerProof { form, channels: cheap, failures } =
-        prove_layer_explained(&refs, zp, lo, hi, &ranges, prefer);
+        prove_layer_explained(&refs, zp, lo, hi, &ranges, &prefer);
     for (failed, channel) in failures {
         site.remark(format!("requantization {failed:?} not proven on channel {channel}"));
     }

@@ -247,6 +247,11 @@ impl Kb {
         float_cast FloatCast, /// The same bits as another type.
         bitcast Bitcast,
     }
+    /// a · b + c, rounded once.
+    pub fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let ty = self.func.ty(a).clone();
+        self.op(Fma {}, &[a, b, c], ty)
+    }
     /// a << n
     pub fn shl(&mut self, a: Value, n: u32) -> Value {
         let ty = self.func.ty(a).clone();

@@ -135,6 +135,8 @@ pub struct Machine {
     pub dot: Dot,
     /// Vector registers.
     pub registers: u32,
+    /// Fused multiply-add.
+    pub fma: bool,
 }
 
 /// How 8-bit products are summed.
@@ -151,14 +153,15 @@ pub enum Dot {
 impl Machine {
     /// What a CPU level offers at 128 bits.
     pub fn of(cpu: CpuLevel) -> Machine {
-        let (dot, registers) = match cpu {
-            CpuLevel::X86Baseline | CpuLevel::X86V2 | CpuLevel::X86V3 => (Dot::I16, 16),
-            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (Dot::U8S8, 16),
-            CpuLevel::A64Baseline => (Dot::I16, 32),
-            CpuLevel::A64Dotprod => (Dot::S8S8, 32),
-            CpuLevel::A64I8mm => (Dot::U8S8, 32),
+        let (dot, registers, fma) = match cpu {
+            CpuLevel::X86Baseline | CpuLevel::X86V2 => (Dot::I16, 16, false),
+            CpuLevel::X86V3 => (Dot::I16, 16, true),
+            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (Dot::U8S8, 16, true),
+            CpuLevel::A64Baseline => (Dot::I16, 32, true),
+            CpuLevel::A64Dotprod => (Dot::S8S8, 32, true),
+            CpuLevel::A64I8mm => (Dot::U8S8, 32, true),
         };
-        Machine { dot, registers }
+        Machine { dot, registers, fma }
     }
     /// The dot product to use for activations of `dtype`: `Dot::I16` when the fast one reads them
     /// with the other sign.

@@ -47,7 +47,10 @@ impl Finish {
     /// Bytes of the table of `n` channels.
     pub fn table_bytes(&self, n: usize) -> usize {
         match self.form {
-            RescaleForm::ReluF32 | RescaleForm::SignedF32 => 12 * n,
+            RescaleForm::ReluFma
+            | RescaleForm::SignedFma
+            | RescaleForm::ReluF32
+            | RescaleForm::SignedF32 => 12 * n,
             RescaleForm::SignedF64 => 20 * n,
             RescaleForm::Exact => (4 + EXACT_ENTRY) * n,
         }
@@ -65,7 +68,10 @@ impl Finish {
         };
         column(4, &|c| (c.bias as i32).to_le_bytes().to_vec());
         match self.form {
-            RescaleForm::ReluF32 | RescaleForm::SignedF32 => {
+            RescaleForm::ReluFma
+            | RescaleForm::SignedFma
+            | RescaleForm::ReluF32
+            | RescaleForm::SignedF32 => {
                 column(4, &|c| (c.cheap.scale as f32).to_le_bytes().to_vec());
                 column(4, &|c| (c.cheap.bias as f32).to_le_bytes().to_vec());
             }
@@ -121,8 +127,7 @@ impl Finish {
         let scale = kb.load(f32x4.clone(), &table.at((4 * n + 16 * v) as i64));
         let mut bias = kb.load(f32x4.clone(), &table.at((8 * n + 16 * v) as i64));
         let f = kb.int_to_float(acc, f32x4.clone());
-        let product = kb.fmul(f, scale);
-        if self.form == RescaleForm::SignedF32 {
+        if matches!(self.form, RescaleForm::SignedF32 | RescaleForm::SignedFma) {
             let sign_bit = kb.int(i32x4.clone(), 1 << 31);
             let bits = kb.bitcast(f, i32x4.clone());
             let sign = kb.and(bits, sign_bit);
@@ -130,9 +135,15 @@ impl Finish {
             let signed = kb.or(sign, magnitude);
             bias = kb.bitcast(signed, f32x4.clone());
         }
-        let shifted = kb.fadd(product, bias);
+        let shifted = kb.fadd(f, bias);
         let magic = kb.float(f32x4, 12_582_912.0);
-        let rounded = kb.fadd(shifted, magic);
+        let rounded = match self.form {
+            RescaleForm::ReluFma | RescaleForm::SignedFma => kb.fma(shifted, scale, magic),
+            _ => {
+                let product = kb.fmul(shifted, scale);
+                kb.fadd(product, magic)
+            }
+        };
         let bits = kb.bitcast(rounded, i32x4.clone());
         let base = kb.int(i32x4, i64::from(0x4B40_0000 - self.zp));
         kb.sub(bits, base)

@@ -3,19 +3,15 @@
 //! Invariant: [`holds`] is the only way to accept constants. Source: numerics.md F.
 
 use super::reference::{Output, Reference, Steps};
-use super::{RescaleChannel, RescaleForm, relu_f32, signed_f32, signed_f64};
+use super::{RescaleChannel, RescaleForm};
+use super::{relu_f32, relu_fma, signed_f32, signed_f64, signed_fma};
 
 /// Above this the magic-number rounding of f32 is not valid.
 const MAX_F32: f64 = 4194304.0;
 /// Likewise for f64.
 const MAX_F64: f64 = 2147483648.0;
 /// How far the scale is moved, in units of the last place, nearest first.
-const SCALE_ULPS: [i32; 9] = [0, 1, -1, 2, -2, 3, -3, 4, -4];
-/// Multiples of the double-rounding offset ε that are tried, likeliest first.
-const OFFSETS: [f64; 6] = [1.0, 0.75, 1.25, 0.5, 1.5, 0.0];
-/// Multiples of the scale tried as an offset where the reference has none, likeliest first: they
-/// make up for the rounding of the f32 product.
-const OFFSETS_WITHOUT_EPSILON: [f64; 6] = [0.0, 0.25, 0.125, 0.0625, 0.375, 0.5];
+const SCALE_ULPS: [i32; 17] = [0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6, 7, -7, 8, -8];
 
 /// What [`prove_layer_explained`] found.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,31 +121,55 @@ fn find_constants(
 ) -> Option<RescaleChannel> {
     let accepted = |ch: &RescaleChannel| holds(form, ch, out, steps);
     match form {
-        RescaleForm::ReluF32 | RescaleForm::SignedF32 => f32_candidates(reference).find(accepted),
+        RescaleForm::ReluFma | RescaleForm::ReluF32 => {
+            f32_candidates(reference, out, steps, false).find(accepted)
+        }
+        RescaleForm::SignedFma | RescaleForm::SignedF32 => {
+            f32_candidates(reference, out, steps, true).find(accepted)
+        }
         RescaleForm::SignedF64 => f64_candidates(reference).find(accepted),
         RescaleForm::Exact => None,
     }
 }
 
-/// Scale ± 4 ulp times six offsets.
-fn f32_candidates(reference: Reference) -> impl Iterator<Item = RescaleChannel> {
+/// Scales around the exact one, each with the offset in the middle of those that put every step
+/// where it belongs (in real arithmetic; [`holds`] then checks the rounded operations).
+fn f32_candidates(
+    reference: Reference,
+    out: Output,
+    steps: &Steps,
+    signed: bool,
+) -> impl Iterator<Item = RescaleChannel> {
     let scale = reference.multiplier() as f32;
-    let epsilon = reference.offset();
-    let (unit, factors) = if epsilon > 0.0 {
-        (epsilon, OFFSETS)
-    } else {
-        (f64::from(scale), OFFSETS_WITHOUT_EPSILON)
-    };
-    let scales = SCALE_ULPS.into_iter().filter_map(move |ulps| {
+    SCALE_ULPS.into_iter().filter_map(move |ulps| {
         let moved = f32::from_bits(scale.to_bits().checked_add_signed(ulps)?);
-        (moved.is_finite() && (ulps == 0 || scale > 0.0)).then_some(f64::from(moved))
-    });
-    scales.flat_map(move |scale| {
-        factors.into_iter().map(move |f| RescaleChannel {
-            scale,
-            bias: f64::from((f * unit) as f32),
-        })
+        if !moved.is_finite() || (ulps != 0 && scale <= 0.0) {
+            return None;
+        }
+        let scale = f64::from(moved);
+        let (low, high) = offset_interval(out, steps, scale, signed);
+        let bias = f64::from(((low + high) / 2.0) as f32);
+        (low < high && bias >= 0.0).then_some(RescaleChannel { scale, bias })
     })
+}
+
+/// The offsets b for which (acc ± b)·scale passes k − ½ between acc = t − 1 and acc = t, for every
+/// threshold t of level k: with g = (k − ½)/scale − t, that is g ≤ b < g + 1 where b is added, and
+/// −g − 1 < b ≤ −g where a negative accumulator takes it away (at t = 0: b ≥ g and b > −g − 1).
+fn offset_interval(out: Output, steps: &Steps, scale: f64, signed: bool) -> (f64, f64) {
+    let (mut low, mut high) = (0.0f64, 1e9f64);
+    let first = steps.first + 1 - out.zp;
+    for (&t, level) in steps.thresholds.iter().zip(first..) {
+        let g = (f64::from(level) - 0.5) / scale - f64::from(t);
+        let (from, to) = match signed && t <= 0 {
+            true if t == 0 => (g.max(-g - 1.0), f64::INFINITY),
+            true => (-g - 1.0, -g),
+            false => (g, g + 1.0),
+        };
+        low = low.max(from);
+        high = high.min(to);
+    }
+    (low, if high > 1e8 { low + 1.0 } else { high })
 }
 
 /// The exact scale with the exact offset, plus half of the finest product so that an exact tie
@@ -182,12 +202,15 @@ fn holds(form: RescaleForm, ch: &RescaleChannel, out: Output, steps: &Steps) -> 
         MAX_F32
     };
     // 1 covers the roundings of the product and of the sum below the limit.
-    let magnitude = |acc: i32| f64::from(acc).abs() * ch.scale + ch.bias + 1.0;
+    let offset = if form == RescaleForm::SignedF64 { ch.bias } else { ch.bias * ch.scale };
+    let magnitude = |acc: i32| f64::from(acc).abs() * ch.scale + offset + 1.0;
     if !(magnitude(steps.lo) < limit && magnitude(steps.hi) < limit) {
         return false;
     }
     let (s, b) = (ch.scale as f32, ch.bias as f32);
     match form {
+        RescaleForm::ReluFma => agrees(|acc| relu_fma(acc, s, b), out, steps),
+        RescaleForm::SignedFma => agrees(|acc| signed_fma(acc, s, b), out, steps),
         RescaleForm::ReluF32 => agrees(|acc| relu_f32(acc, s, b), out, steps),
         RescaleForm::SignedF32 => agrees(|acc| signed_f32(acc, s, b), out, steps),
         RescaleForm::SignedF64 => agrees(|acc| signed_f64(acc, ch.scale, ch.bias), out, steps),
@@ -224,7 +247,9 @@ mod tests {
     use super::*;
     use crate::fixedpoint::{Multiplier, quantize_multiplier};
 
-    const CHEAP: [RescaleForm; 3] = [
+    const CHEAP: [RescaleForm; 5] = [
+        RescaleForm::ReluFma,
+        RescaleForm::SignedFma,
         RescaleForm::ReluF32,
         RescaleForm::SignedF32,
         RescaleForm::SignedF64,
@@ -252,7 +277,7 @@ mod tests {
 
     #[test]
     fn proven_constants_are_right_on_every_accumulator() {
-        let mut proven = [0; 3];
+        let mut proven = [0; 5];
         for i in 0..60 {
             let m = 0.0003 * 1.17f64.powi(i % 30);
             let reference = if i % 3 == 0 {
@@ -261,11 +286,8 @@ mod tests {
                 Reference::DoubleRounding(quantize_multiplier(m))
             };
             for (n, form) in CHEAP.into_iter().enumerate() {
-                let lo = if form == RescaleForm::ReluF32 {
-                    -7
-                } else {
-                    -128
-                };
+                let relu = matches!(form, RescaleForm::ReluF32 | RescaleForm::ReluFma);
+                let lo = if relu { -7 } else { -128 };
                 let ok = assert_equal_everywhere(reference, (-7, lo, 127), (-70_000, 90_000), form);
                 proven[n] += u32::from(ok);
             }
@@ -333,16 +355,16 @@ mod tests {
         let refs = [0.0123, 0.0217].map(|m| Reference::DoubleRounding(quantize_multiplier(m)));
         let ranges = [(-20_000, 20_000); 2];
         let proof = prove_layer_explained(&refs, 0, -128, 127, &ranges, &CHEAP);
-        assert_eq!(proof.form, RescaleForm::SignedF32);
+        assert_eq!(proof.form, RescaleForm::SignedFma);
         assert_eq!(
             (proof.failures, proof.channels.len()),
-            (vec![(RescaleForm::ReluF32, 0)], 2)
+            (vec![(RescaleForm::ReluFma, 0)], 2)
         );
         let wraps = [
             refs[0],
             Reference::DoubleRounding(Multiplier::new(1 << 30, 40)),
         ];
-        let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &CHEAP[1..]);
+        let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &CHEAP[3..]);
         assert_eq!(proof.form, RescaleForm::Exact);
         assert_eq!(
             proof.failures,

@@ -142,6 +142,7 @@ impl Walk<'_> {
             Op::Fsub(_) => self.b.ins().fsub(arg[0], arg[1]),
             Op::Fmul(_) => self.b.ins().fmul(arg[0], arg[1]),
             Op::Fdiv(_) => self.b.ins().fdiv(arg[0], arg[1]),
+            Op::Fma(_) => self.b.ins().fma(arg[0], arg[1], arg[2]),
             Op::Select(_) if ty.is_vector() => {
                 let mask = self.cast(arg[0], ty);
                 self.b.ins().bitselect(mask, arg[1], arg[2])
