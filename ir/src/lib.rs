@@ -21,6 +21,7 @@
 //! This crate knows nothing about file formats, passes or machine code.
 
 pub mod attr;
+pub mod builder;
 pub mod dialect;
 mod func;
 mod loc;
@@ -28,6 +29,7 @@ mod module;
 pub mod numerics;
 pub mod text;
 pub mod types;
+pub mod verify;
 
 pub use attr::{Attr, AttrMap, AttrValue};
 pub use dialect::{OpKind, OpSpec};

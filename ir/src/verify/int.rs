@@ -1,0 +1,248 @@
+//! Level int: shapes, multipliers and clamps.
+
+use super::shapes::{self, Window};
+use super::{Constraint, OpCheck};
+use crate::dialect::int::{Op, Pad, Rescale, RowSums, Slice};
+use crate::{DType, TensorType};
+
+pub(super) const CONSTRAINTS: &[Constraint] = &[
+    (
+        "conv2d_c8",
+        "mult and shift have one element, or one per output channel; types as in `rescale`",
+    ),
+    ("conv2d_c9", "at level int: the bias is i32, or i64 with wide"),
+    ("conv2d_c10", "row_sums is i32 with one element per window and group"),
+    ("conv2d_c11", "lo ≤ hi, and y can hold both"),
+    ("depthwise_conv2d_c8", "as conv2d_c8"),
+    ("depthwise_conv2d_c9", "as conv2d_c9"),
+    ("depthwise_conv2d_c10", "row_sums is i32 with one element per window and input channel"),
+    ("depthwise_conv2d_c11", "lo ≤ hi, and y can hold both"),
+    ("fully_connected_c8", "as conv2d_c8"),
+    ("fully_connected_c9", "as conv2d_c9"),
+    ("fully_connected_c10", "row_sums is i32 with one element per row of x"),
+    ("fully_connected_c11", "lo ≤ hi, and y can hold both"),
+    ("add_c3", "lo ≤ hi, and y can hold both"),
+    ("row_sums_c1", "x has rank 4"),
+    ("row_sums_c2", "window, stride and dilation are positive, groups divides C"),
+    ("row_sums_c3", "the sums are i32 [N,OH,OW,groups], OH as in conv2d_c4 without padding"),
+    ("pad_c1", "low and high have one element per dimension"),
+    ("pad_c2", "each extent of y is low + that of x + high"),
+    ("pad_c3", "x and y have one type, which can hold the value"),
+    ("max_pool2d_c5", "lo ≤ hi, and y can hold both; x and y have one type"),
+    ("avg_pool2d_c5", "lo ≤ hi, and y can hold both; x and y have one type"),
+    ("mean_c4", "lo ≤ hi, and y can hold both"),
+    ("resize_bilinear_c3", "at level int: x and y have one type"),
+    (
+        "quantize_c2",
+        "scale (f32) and zp (i32) have one element, or one per slice of an axis in the shape",
+    ),
+    (
+        "dequantize_c2",
+        "scale (f32) and zp (i32) have one element, or one per slice of an axis in the shape",
+    ),
+    ("requantize_c2", "lo ≤ hi, and y can hold both"),
+    ("lut_c1", "x and y have one shape"),
+    ("lut_c2", "x has 8 bits; the table has 256 elements of y's type"),
+    ("concat_c5", "at level int: inputs and y have one type"),
+    ("slice_c1", "start has one element per dimension, and y is inside x"),
+    ("slice_c2", "x and y have one type"),
+    ("clamp_c1", "x and y have one shape"),
+    ("clamp_c2", "x and y have one type; lo ≤ hi"),
+    ("flip_sign_c1", "x and y have one shape"),
+    ("flip_sign_c2", "x and y are integers of one width"),
+    ("copy_c1", "x and y have one shape"),
+    ("copy_c2", "x and y have one type"),
+];
+
+pub(super) fn check(c: &mut OpCheck, op: &Op) {
+    match op {
+        Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_) => conv(c, op),
+        Op::Add(o) => {
+            shapes::add(c);
+            clamp(c, 3, o.lo, o.hi);
+        }
+        Op::RowSums(o) => row_sums(c, o),
+        Op::Pad(o) => pad(c, o),
+        Op::MaxPool2d(o) => {
+            pool(c, o.window, o.stride, o.pad);
+            clamp(c, 5, o.lo, o.hi);
+        }
+        Op::AvgPool2d(o) => {
+            pool(c, o.window, o.stride, o.pad);
+            clamp(c, 5, o.lo, o.hi);
+        }
+        Op::Mean(o) => {
+            shapes::mean(c, &o.axes);
+            clamp(c, 4, o.lo, o.hi);
+        }
+        Op::Softmax(_) => shapes::softmax(c),
+        Op::ResizeBilinear(o) => {
+            shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
+            shapes::same_elem(c, 3);
+        }
+        Op::ArgMax(o) => shapes::arg_max(c, o.axis),
+        Op::Quantize(o) => params(c, o.axis),
+        Op::Dequantize(o) => params(c, o.axis),
+        Op::Requantize(o) => {
+            shapes::same_shape(c);
+            clamp(c, 2, o.lo, o.hi);
+        }
+        Op::Lut(_) => lut(c),
+        Op::Concat(o) => concat(c, o.axis),
+        Op::Slice(o) => slice(c, o),
+        Op::Reshape(_) => {
+            shapes::reshape(c);
+            shapes::same_elem(c, 2);
+        }
+        Op::Clamp(o) => {
+            shapes::same_shape(c);
+            shapes::same_elem(c, 2);
+            c.require(2, o.lo <= o.hi, || format!("{} to {}", o.lo, o.hi));
+        }
+        Op::FlipSign(_) => flip_sign(c),
+        Op::Copy(_) => {
+            shapes::same_shape(c);
+            shapes::same_elem(c, 2);
+        }
+    }
+}
+
+/// Constraint `n`: lo ≤ hi, and y can hold both.
+fn clamp(c: &mut OpCheck, n: u32, lo: i32, hi: i32) {
+    let d = c.result(0).storage();
+    let (min, max) = d.min_max();
+    let fits = lo <= hi && min <= i64::from(lo) && i64::from(hi) <= max;
+    c.require(n, fits, || format!("a clamp from {lo} to {hi}, of {d}"));
+}
+
+fn conv(c: &mut OpCheck, op: &Op) {
+    let (rescale, lo, hi, per_window) = match op {
+        Op::Conv2d(o) => {
+            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
+            shapes::conv2d(c, &window, o.groups);
+            (o.rescale, o.lo, o.hi, u64::from(o.groups))
+        }
+        Op::DepthwiseConv2d(o) => {
+            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
+            shapes::depthwise_conv2d(c, &window);
+            (o.rescale, o.lo, o.hi, c.tensor(0).shape.last().copied().unwrap_or(0))
+        }
+        Op::FullyConnected(o) => {
+            shapes::fully_connected(c);
+            (o.rescale, o.lo, o.hi, 1)
+        }
+        _ => return,
+    };
+    let bias = c.tensor(2);
+    multipliers(c, rescale, bias.len());
+    let d = bias.storage();
+    let fits = d == DType::I32 || d == DType::I64 && rescale == Rescale::Wide;
+    c.require(9, fits, || format!("the bias is {d}, with {}", rescale.word()));
+    if let Some(sums) = c.opt_tensor(5) {
+        let windows = c.result(0).len() / bias.len().max(1);
+        let count = windows.checked_mul(per_window);
+        let fits = sums.storage() == DType::I32 && Some(sums.len()) == count;
+        c.require(10, fits, || format!("{} sums of {}", sums.len(), sums.storage()));
+    }
+    clamp(c, 11, lo, hi);
+}
+
+fn multipliers(c: &mut OpCheck, rescale: Rescale, n_channels: u64) {
+    let (mult, shift) = (c.tensor(3), c.tensor(4));
+    let counts = |t: &TensorType| t.len() == 1 || t.len() == n_channels;
+    let fits = match rescale {
+        Rescale::Double | Rescale::Wide => mult.storage() == DType::I32 && counts(shift),
+        Rescale::F64 => mult.storage() == DType::F64 && shift.is_empty(),
+    };
+    c.require(8, fits && counts(mult) && shift.storage() == DType::I32, || {
+        let kind = rescale.word();
+        let (m, s) = (mult.storage(), shift.storage());
+        format!("{kind}: {} multipliers of {m}, {} shifts of {s}", mult.len(), shift.len())
+    });
+}
+
+fn row_sums(c: &mut OpCheck, op: &RowSums) {
+    let (x, y) = (c.tensor(0), c.result(0));
+    let message = || format!("x has shape {:?}", x.shape);
+    if !c.require(1, x.shape.len() == 4, message) {
+        return;
+    }
+    let groups = u64::from(op.groups);
+    let all = [op.window, op.stride, op.dilation].concat();
+    let positive = groups > 0 && all.iter().all(|&n| n > 0) && x.shape[3].is_multiple_of(groups);
+    let message = || format!("{op:?} of {} channels", x.shape[3]);
+    if !c.require(2, positive, message) {
+        return;
+    }
+    let window = Window { stride: op.stride, dilation: op.dilation, pad: [0; 4] };
+    let out = window.out([x.shape[1], x.shape[2]], op.window.map(u64::from));
+    let fits = out.is_some_and(|[oh, ow]| y.shape[..] == [x.shape[0], oh, ow, groups]);
+    let message = || format!("x has shape {:?}, the sums {:?}", x.shape, y.shape);
+    c.require(3, fits && y.storage() == DType::I32, message);
+}
+
+fn pad(c: &mut OpCheck, op: &Pad) {
+    let (x, y) = (c.tensor(0), c.result(0));
+    let rank = x.shape.len();
+    let fits = op.low.len() == rank && op.high.len() == rank;
+    if c.require(1, fits, || format!("a shape of rank {rank}")) {
+        let sum = |d: usize| x.shape[d].checked_add(op.low[d])?.checked_add(op.high[d]);
+        let fits = y.shape.len() == rank && (0..rank).all(|d| sum(d) == Some(y.shape[d]));
+        c.require(2, fits, || format!("x has shape {:?}, y {:?}", x.shape, y.shape));
+    }
+    shapes::same_elem(c, 3);
+    let (min, max) = y.storage().min_max();
+    let fits = (min..=max).contains(&i64::from(op.value));
+    c.require(3, fits, || format!("{} is no {}", op.value, y.storage()));
+}
+
+fn pool(c: &mut OpCheck, taps: [u32; 2], stride: [u32; 2], pad: [u32; 4]) {
+    shapes::pool2d(c, taps, &Window { stride, dilation: [1, 1], pad });
+    shapes::same_elem(c, 5);
+}
+
+fn params(c: &mut OpCheck, axis: u32) {
+    shapes::same_shape(c);
+    let (x, scale, zp) = (c.tensor(0), c.tensor(1), c.tensor(2));
+    let extent = x.shape.get(axis as usize).copied();
+    let counts = |t: &TensorType| t.len() == 1 || Some(t.len()) == extent;
+    let types = scale.storage() == DType::F32 && zp.storage() == DType::I32;
+    c.require(2, types && counts(scale) && counts(zp), || {
+        let (s, z) = (scale.storage(), zp.storage());
+        format!("{} scales of {s}, {} zero points of {z}, axis {axis}", scale.len(), zp.len())
+    });
+}
+
+fn lut(c: &mut OpCheck) {
+    shapes::same_shape(c);
+    let (x, table, y) = (c.tensor(0), c.tensor(1), c.result(0));
+    let fits = x.storage().size() == 1 && table.len() == 256 && table.elem == y.elem;
+    c.require(2, fits, || {
+        let (n, d) = (table.len(), table.storage());
+        format!("x is {}, the table has {n} elements of {d}", x.storage())
+    });
+}
+
+fn concat(c: &mut OpCheck, axis: u32) {
+    shapes::concat(c, axis);
+    let elem = &c.result(0).elem;
+    let same = (0..c.operands().len()).all(|i| c.tensor(i).elem == *elem);
+    c.require(5, same, || "inputs and y have different types".to_string());
+}
+
+fn slice(c: &mut OpCheck, op: &Slice) {
+    let (x, y) = (c.tensor(0), c.result(0));
+    let rank = x.shape.len();
+    let inside =
+        |d: usize| op.start[d].checked_add(y.shape[d]).is_some_and(|end| end <= x.shape[d]);
+    let fits = op.start.len() == rank && y.shape.len() == rank && (0..rank).all(inside);
+    let message = || format!("{:?} from {:?} on, of {:?}", y.shape, op.start, x.shape);
+    c.require(1, fits, message);
+    shapes::same_elem(c, 2);
+}
+
+fn flip_sign(c: &mut OpCheck) {
+    shapes::same_shape(c);
+    let (x, y) = (c.tensor(0).storage(), c.result(0).storage());
+    c.require(2, x.size() == y.size(), || format!("from {x} to {y}"));
+}

@@ -1,0 +1,362 @@
+//! Level loop: lane types, addresses, loops and calls.
+
+use super::{Constraint, OpCheck};
+use crate::dialect::loops::{Call, For, Lookup, Op};
+use crate::{DType, Func, FuncKind, MemType, OpId, OpKind, Type, Value};
+
+pub(super) const CONSTRAINTS: &[Constraint] = &[
+    ("for_c1", "the step is positive"),
+    ("for_c2", "the region's arguments are a loop variable and one value per init, of its type"),
+    ("for_c3", "there is one result per init, of its type"),
+    ("yield_c1", "as many values as the loop carries, of their types"),
+    ("call_c1", "the kernel exists, and the call stands in main"),
+    ("call_c2", "one buffer and one offset per parameter of the kernel"),
+    ("call_c3", "offset + bytes of the parameter is inside the buffer"),
+    ("call_c4", "offset + bytes + slack of the parameter is inside the buffer and its slack"),
+    ("call_c5", "a kernel does not write to a buffer that is const in main"),
+    ("address_c1", "a load or store has one stride per loop variable"),
+    ("address_c2", "stores go to buffers that are not const"),
+    ("load_splat32_c1", "the result is a vector of i8"),
+    ("store_low_c1", "4 or 8 bytes"),
+    ("lookup_c1", "the index is i32, lo ≤ hi"),
+    ("iconst_c1", "the type is an integer type that holds the value, read with or without sign"),
+    ("fconst_c1", "the type is a float type that holds exactly the value"),
+    ("index_cast_c1", "the result is i32"),
+    ("splat_c1", "the result is a vector of the operand's type"),
+    ("extract_c1", "the result is the type of the lanes, and there is such a lane"),
+    ("lanes_c1", "operands and result of an arithmetic op have one type"),
+    ("lanes_c2", "integer ops compute on integers, float ops on floats"),
+    ("shift_c1", "the amount is less than the width of a lane"),
+    ("shift_c2", "a variable amount is an integer"),
+    ("div_s_c1", "the divisor is not 0"),
+    ("select_c1", "a, b and the result have one type"),
+    ("select_c2", "the predicate is what a comparison of such lanes gives: i8, or a vector mask"),
+    ("cmp_c1", "a and b are integers of one type"),
+    ("cmp_c2", "the result is i8 for scalars, a vector of integers of the same width for vectors"),
+    ("fcmp_c1", "a and b are floats of one type"),
+    ("fcmp_c2", "the result is as in cmp_c2"),
+    ("fcmp_c3", "the comparison is not unsigned"),
+    ("ext_c1", "from an integer to a wider one"),
+    ("trunc_c1", "from an integer to a narrower one"),
+    ("int_to_float_c1", "i32 to f32 lane by lane, or a scalar i32 or i64 to f32 or f64"),
+    ("int_to_float_low_c1", "a vector of i32 to a vector of f64 of the same size"),
+    ("float_to_int_c1", "f32 or f64 to i32 or i64"),
+    ("float_cast_c1", "f32 to f64 or f64 to f32"),
+    ("bitcast_c1", "both types have the same number of bytes"),
+    ("widen_c1", "integers to integers twice as wide, in a vector of the same size"),
+    ("pack_c1", "a and b have one type; i32 to i16 or i16 to i8, in a vector of the same size"),
+    ("unpack_c1", "a, b and the result have one type"),
+    ("shuffle_c1", "a, b and the result have one type; the mask has 16 numbers below 32"),
+    ("dot4_c1", "acc and the result are i32, a and b four times as many i8"),
+    ("dot2_c1", "acc and the result are i32, a and b twice as many i16"),
+];
+
+pub(super) fn check(c: &mut OpCheck, op: &Op) {
+    use Op::*;
+    match op {
+        For(o) => for_loop(c, o),
+        Yield(_) => yields(c),
+        Call(o) => call(c, o),
+        Load(o) => strides(c, &o.strides, 0),
+        LoadSplat32(o) => {
+            strides(c, &o.strides, 0);
+            let fits = matches!(result(c), (DType::I8, _));
+            c.require(1, fits, || "the result is not a vector of i8".to_string());
+        }
+        LoadLow64(o) => strides(c, &o.strides, 0),
+        Store(o) => store(c, &o.strides),
+        StoreLow(o) => {
+            store(c, &o.strides);
+            c.require(1, matches!(o.bytes, 4 | 8), || format!("{} bytes", o.bytes));
+        }
+        Lookup(o) => lookup(c, o),
+        Iconst(o) => iconst(c, o.value),
+        Fconst(o) => fconst(c, o.value),
+        IndexCast(_) => {
+            let (d, _) = result(c);
+            c.require(1, d == DType::I32, || format!("the result is {d}"));
+        }
+        Splat(_) => {
+            let fits = operand(c, 0).0 == result(c).0;
+            require_types(c, "splat_c1", fits);
+        }
+        Extract(o) => {
+            let (d, lanes) = operand(c, 0);
+            let fits = (d, 1) == result(c) && o.lane < u32::from(lanes);
+            require_types(c, "extract_c1", fits);
+        }
+        Add(_) | Sub(_) | Mul(_) | And(_) | Or(_) | Xor(_) | MinS(_) | MaxS(_) | MinU(_)
+        | MaxU(_) | Clz(_) => arithmetic(c, Family::Int),
+        Fadd(_) | Fsub(_) | Fmul(_) | Fdiv(_) => arithmetic(c, Family::Float),
+        Shl(o) => shift(c, o.n),
+        ShrS(o) => shift(c, o.n),
+        ShrU(o) => shift(c, o.n),
+        ShlVar(_) | ShrSVar(_) => variable_shift(c),
+        DivS(o) => {
+            arithmetic(c, Family::Int);
+            c.require(1, o.by != 0, || "division by 0".to_string());
+        }
+        Select(_) => select(c),
+        Cmp(_) => comparison(c, Family::Int),
+        Fcmp(o) => {
+            comparison(c, Family::Float);
+            let signed = o.pred != crate::dialect::loops::Pred::Ult;
+            c.require(3, signed, || "an unsigned comparison of floats".to_string());
+        }
+        _ => conversion(c, op),
+    }
+}
+
+/// Conversions between lane types, and shuffles.
+fn conversion(c: &mut OpCheck, op: &Op) {
+    use DType::*;
+    use Op::*;
+    let (from, to) = (operand(c, 0), result(c));
+    let (id, fits) = match op {
+        ExtS(_) | ExtU(_) => ("ext_c1", ints(from, to) && size(to) > size(from)),
+        Trunc(_) => ("trunc_c1", ints(from, to) && size(to) < size(from)),
+        IntToFloat(_) => (
+            "int_to_float_c1",
+            match (from, to) {
+                ((I32 | I64, 1), (F32 | F64, 1)) => true,
+                ((I32, n), (F32, k)) => n == k,
+                _ => false,
+            },
+        ),
+        IntToFloatLow(_) => {
+            ("int_to_float_low_c1", { from.0 == I32 && to.0 == F64 && bytes(from) == bytes(to) })
+        }
+        FloatToInt(_) => ("float_to_int_c1", from.0.is_float() && matches!(to, (I32 | I64, 1))),
+        FloatCast(_) => ("float_cast_c1", matches!((from.0, to.0), (F32, F64) | (F64, F32))),
+        Bitcast(_) => ("bitcast_c1", bytes(from) == bytes(to)),
+        WidenLowS(_) | WidenHighS(_) | WidenLowU(_) | WidenHighU(_) => {
+            let doubles = size(to) == 2 * size(from) && bytes(to) == bytes(from);
+            ("widen_c1", ints(from, to) && doubles)
+        }
+        PackS(_) | PackU(_) => {
+            let halves = matches!((from.0, to.0), (I32, I16) | (I16, I8));
+            ("pack_c1", halves && bytes(to) == bytes(from) && operand(c, 1) == from)
+        }
+        UnpackLow(_) | UnpackHigh(_) => ("unpack_c1", from == to && operand(c, 1) == from),
+        Shuffle(o) => {
+            let mask = o.mask.len() == 16 && o.mask.iter().all(|&i| i < 32);
+            ("shuffle_c1", mask && from == to && operand(c, 1) == from)
+        }
+        Dot4(_) => ("dot4_c1", dot(c, I8, 4)),
+        Dot2(_) => ("dot2_c1", dot(c, I16, 2)),
+        _ => return,
+    };
+    require_types(c, id, fits);
+}
+
+// ---- lanes ----
+
+/// Element type and number of lanes.
+type Lanes = (DType, u8);
+
+/// Lanes of operand `i`; its slot in the table says that it has some.
+fn operand(c: &OpCheck, i: usize) -> Lanes {
+    c.ty(c.operands()[i]).lanes().expect("operands are checked against the table first")
+}
+
+/// Lanes of the result; its slot in the table says that it has some.
+fn result(c: &OpCheck) -> Lanes {
+    let ty = c.ty(c.f.result(c.op));
+    ty.lanes().expect("results are checked against the table first")
+}
+
+fn size((d, _): Lanes) -> usize {
+    d.size()
+}
+
+fn bytes((d, lanes): Lanes) -> usize {
+    d.size() * usize::from(lanes)
+}
+
+fn ints(a: Lanes, b: Lanes) -> bool {
+    a.0.is_int() && b.0.is_int()
+}
+
+/// Reports constraint `id` unless `fits`, with all types of the op.
+fn require_types(c: &mut OpCheck, id: &str, fits: bool) {
+    let (f, op) = (c.f, c.op);
+    let types = |values: &[Value]| {
+        let all: Vec<String> = values.iter().map(|&v| crate::text::print_type(f.ty(v))).collect();
+        all.join(", ")
+    };
+    let message = || format!("from ({}) to ({})", types(f.operands(op)), types(f.results(op)));
+    c.require_id(id, fits, message);
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    Int,
+    Float,
+}
+
+impl Family {
+    fn has(self, (d, _): Lanes) -> bool {
+        if self == Family::Int { d.is_int() } else { d.is_float() }
+    }
+}
+
+fn arithmetic(c: &mut OpCheck, family: Family) {
+    let y = result(c);
+    let same = (0..c.operands().len()).all(|i| operand(c, i) == y);
+    require_types(c, "lanes_c1", same);
+    require_types(c, "lanes_c2", family.has(y));
+}
+
+fn shift(c: &mut OpCheck, n: u32) {
+    arithmetic(c, Family::Int);
+    let bits = 8 * size(result(c)) as u32;
+    c.require_id("shift_c1", n < bits, || format!("a shift of {bits} bits by {n}"));
+}
+
+fn variable_shift(c: &mut OpCheck) {
+    let (a, y) = (operand(c, 0), result(c));
+    require_types(c, "lanes_c1", a == y);
+    require_types(c, "lanes_c2", Family::Int.has(y));
+    require_types(c, "shift_c2", Family::Int.has(operand(c, 1)));
+}
+
+/// The type of a comparison of such lanes.
+fn mask((d, lanes): Lanes) -> Lanes {
+    let elem = match d.size() {
+        _ if lanes == 1 => DType::I8,
+        1 => DType::I8,
+        2 => DType::I16,
+        4 => DType::I32,
+        _ => DType::I64,
+    };
+    (elem, lanes)
+}
+
+fn select(c: &mut OpCheck) {
+    let (p, a, y) = (operand(c, 0), operand(c, 1), result(c));
+    require_types(c, "select_c1", a == y && operand(c, 2) == y);
+    require_types(c, "select_c2", p == mask(a));
+}
+
+fn comparison(c: &mut OpCheck, family: Family) {
+    let (a, b, y) = (operand(c, 0), operand(c, 1), result(c));
+    let [same, fits] = match family {
+        Family::Int => ["cmp_c1", "cmp_c2"],
+        Family::Float => ["fcmp_c1", "fcmp_c2"],
+    };
+    require_types(c, same, a == b && family.has(a));
+    require_types(c, fits, y == mask(a));
+}
+
+fn dot(c: &OpCheck, elem: DType, per_lane: usize) -> bool {
+    let (acc, a, y) = (operand(c, 0), operand(c, 1), result(c));
+    let lanes = usize::from(a.1) == per_lane * usize::from(y.1);
+    y.0 == DType::I32 && acc == y && a.0 == elem && operand(c, 2) == a && lanes
+}
+
+fn iconst(c: &mut OpCheck, value: i64) {
+    let (d, _) = result(c);
+    let bits = 8 * d.size() as u32;
+    let (low, high) = (-(1i128 << (bits - 1)), (1i128 << bits) - 1);
+    let fits = d.is_int() && (low..=high).contains(&i128::from(value));
+    c.require(1, fits, || format!("{value} as {d}"));
+}
+
+fn fconst(c: &mut OpCheck, value: f64) {
+    let (d, _) = result(c);
+    let exact = d == DType::F64 || value.is_nan() || f64::from(value as f32) == value;
+    c.require(1, d.is_float() && exact, || format!("{value:?} as {d}"));
+}
+
+// ---- memory ----
+
+/// Constraints of an address whose buffer is operand `mem`.
+fn strides(c: &mut OpCheck, strides: &[i64], mem: usize) {
+    let (n, k) = (strides.len(), c.operands().len() - 1 - mem);
+    c.require_id("address_c1", n == k, || format!("{n} strides for {k} loop variables"));
+}
+
+fn store(c: &mut OpCheck, all: &[i64]) {
+    strides(c, all, 1);
+    let constant = c.ty(c.operands()[1]).as_mem().is_some_and(|m| m.constant);
+    c.require_id("address_c2", !constant, || "the buffer is const".to_string());
+}
+
+fn lookup(c: &mut OpCheck, op: &Lookup) {
+    let (d, _) = operand(c, 1);
+    let fits = d == DType::I32 && op.lo <= op.hi;
+    c.require(1, fits, || format!("the index is {d}, from {} to {}", op.lo, op.hi));
+}
+
+// ---- loops and calls ----
+
+fn for_loop(c: &mut OpCheck, op: &For) {
+    c.require(1, op.step > 0, || format!("the step is {}", op.step));
+    let (f, region) = (c.f, c.f.op(c.op).regions()[0]);
+    let types = |values: &[Value]| values.iter().map(|&v| f.ty(v).clone()).collect::<Vec<Type>>();
+    let inits = types(c.operands());
+    let args = types(&f.region(region).args);
+    let fits = args.split_first().is_some_and(|(v, rest)| *v == Type::Index && rest == inits);
+    c.require(2, fits, || format!("{} arguments for {} inits", args.len(), inits.len()));
+    let results = types(f.results(c.op));
+    let message = || format!("{} results for {} inits", results.len(), inits.len());
+    c.require(3, results == inits, message);
+}
+
+fn yields(c: &mut OpCheck) {
+    let f = c.f;
+    let Some(region) = f.op(c.op).parent() else { return };
+    let carried = f.region(region).args.get(1..).unwrap_or_default();
+    let values = c.operands();
+    let same = |(&a, &b): (&Value, &Value)| f.ty(a) == f.ty(b);
+    let fits = values.len() == carried.len() && values.iter().zip(carried).all(same);
+    let (n, k) = (values.len(), carried.len());
+    c.require(1, fits, || format!("{n} values for {k} carried, or of other types"));
+}
+
+fn call(c: &mut OpCheck, op: &Call) {
+    let callee = c.m.func_named(&op.kernel).map(|id| &c.m.funcs[id]);
+    let callee = callee.filter(|f| f.kind == FuncKind::Kernel);
+    let in_main = c.f.kind == FuncKind::Main;
+    let message = || format!("no kernel '@{}', or called from a kernel", op.kernel);
+    c.require(1, callee.is_some() && in_main, message);
+    let Some(kernel) = callee else { return };
+    let (mems, n_params) = (c.operands(), kernel.params().len());
+    let fits = mems.len() == n_params && op.offsets.len() == n_params;
+    let message = || {
+        let (n, k) = (mems.len(), op.offsets.len());
+        format!("{n} buffers and {k} offsets for {n_params} parameters")
+    };
+    if !c.require(2, fits, message) {
+        return;
+    }
+    for (i, (&param, &offset)) in kernel.params().iter().zip(&op.offsets).enumerate() {
+        let buffer = c.ty(mems[i]).as_mem().expect("operands are checked against the table first");
+        if let Some(mem) = kernel.ty(param).as_mem() {
+            argument(c, (i, buffer, offset), mem);
+            let writes = buffer.constant && !mem.constant && writes_to(kernel, param);
+            c.require(5, !writes, || format!("buffer {i} is const, the kernel writes to it"));
+        }
+    }
+}
+
+/// Constraints of buffer `i` from byte `offset` on, given for a parameter `mem`.
+fn argument(c: &mut OpCheck, (i, buffer, offset): (usize, MemType, u64), mem: MemType) {
+    let end = u128::from(offset) + u128::from(mem.bytes);
+    let size = u128::from(buffer.bytes);
+    let message = || format!("buffer {i}: the parameter ends at byte {end} of {size}");
+    if c.require(3, end <= size, message) {
+        let (end, size) = (end + u128::from(mem.slack), size + u128::from(buffer.slack));
+        let message = || format!("buffer {i}: the slack ends at byte {end} of {size}");
+        c.require(4, end <= size, message);
+    }
+}
+
+/// Whether a kernel has a store to its parameter `param`.
+fn writes_to(kernel: &Func, param: Value) -> bool {
+    let is_store = |&op: &OpId| {
+        let OpKind::Loop(kind) = kernel.kind(op) else { return false };
+        matches!(kind, Op::Store(_) | Op::StoreLow(_)) && kernel.operands(op).get(1) == Some(&param)
+    };
+    kernel.walk().iter().any(is_store)
+}

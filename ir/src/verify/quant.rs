@@ -1,0 +1,108 @@
+//! Level quant: shapes, and where per-axis parameters may stand.
+
+use super::shapes::{self, Window};
+use super::{Constraint, OpCheck};
+use crate::dialect::quant::Op;
+use crate::{DType, QuantParams, TensorType};
+
+pub(super) const CONSTRAINTS: &[Constraint] = &[
+    (
+        "conv2d_c6",
+        "at level quant: x and y have one parameter set, w one or one per slice of axis 0",
+    ),
+    ("conv2d_c7", "at level quant: the bias is stored as i32 or i64"),
+    (
+        "depthwise_conv2d_c6",
+        "at level quant: x and y have one parameter set, w one or one per slice of axis 3",
+    ),
+    ("depthwise_conv2d_c7", "at level quant: the bias is stored as i32 or i64"),
+    (
+        "fully_connected_c6",
+        "at level quant: x and y have one parameter set, w one or one per slice of axis 0",
+    ),
+    ("fully_connected_c7", "at level quant: the bias is stored as i32 or i64"),
+    ("add_c2", "at level quant: a, b and y have one parameter set each and the same storage"),
+    ("mean_c3", "at level quant: x and y have one parameter set each"),
+    ("softmax_c2", "at level quant: x and y have one parameter set each"),
+    ("concat_c4", "at level quant: inputs and y have one parameter set each and the same storage"),
+    ("max_pool2d_c4", "at level quant: x has one parameter set"),
+    ("avg_pool2d_c4", "at level quant: x has one parameter set"),
+];
+
+pub(super) fn check(c: &mut OpCheck, op: &Op) {
+    let no_dilation = [1, 1];
+    match op {
+        Op::Quantize(_) | Op::Dequantize(_) | Op::Requantize(_) => shapes::same_shape(c),
+        Op::Conv2d(o) => {
+            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
+            shapes::conv2d(c, &window, o.groups);
+            params_of_conv(c, 0);
+        }
+        Op::DepthwiseConv2d(o) => {
+            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
+            shapes::depthwise_conv2d(c, &window);
+            params_of_conv(c, 3);
+        }
+        Op::FullyConnected(_) => {
+            shapes::fully_connected(c);
+            params_of_conv(c, 0);
+        }
+        Op::Add(_) => {
+            shapes::add(c);
+            uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
+        }
+        Op::MaxPool2d(o) => {
+            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
+            shapes::pool2d(c, o.window, &window);
+            uniform(c, 4, &[c.tensor(0)], true);
+        }
+        Op::AvgPool2d(o) => {
+            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
+            shapes::pool2d(c, o.window, &window);
+            uniform(c, 4, &[c.tensor(0)], true);
+        }
+        Op::Mean(o) => {
+            shapes::mean(c, &o.axes);
+            uniform(c, 3, &[c.tensor(0), c.result(0)], false);
+        }
+        Op::Softmax(_) => {
+            shapes::softmax(c);
+            uniform(c, 2, &[c.tensor(0), c.result(0)], false);
+        }
+        Op::ResizeBilinear(o) => {
+            shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
+        }
+        Op::ArgMax(o) => shapes::arg_max(c, o.axis),
+        Op::Concat(o) => {
+            shapes::concat(c, o.axis);
+            let inputs = (0..c.operands().len()).map(|i| c.tensor(i));
+            let all: Vec<&TensorType> = inputs.chain([c.result(0)]).collect();
+            uniform(c, 4, &all, true);
+        }
+        Op::Split(o) => shapes::split(c, o.axis),
+        Op::Reshape(_) => shapes::reshape(c),
+    }
+}
+
+/// Constraint `n`: one parameter set for each tensor, and one storage type if `one_storage`.
+fn uniform(c: &mut OpCheck, n: u32, tensors: &[&TensorType], one_storage: bool) {
+    let per_axis = tensors.iter().any(|t| t.quant_type().is_none_or(|q| q.uniform().is_none()));
+    c.require(n, !per_axis, || "per-axis parameters".to_string());
+    let storage = tensors[0].storage();
+    let other = tensors.iter().map(|t| t.storage()).find(|&d| one_storage && d != storage);
+    let message = || format!("stored as {storage} and {}", other.unwrap_or(storage));
+    c.require(n, other.is_none(), message);
+}
+
+fn params_of_conv(c: &mut OpCheck, w_axis: usize) {
+    uniform(c, 6, &[c.tensor(0), c.result(0)], false);
+    let fits = match c.tensor(1).quant_type().map(|q| &q.params) {
+        Some(QuantParams::PerAxis { axis, .. }) => *axis == w_axis,
+        _ => true,
+    };
+    c.require(6, fits, || format!("the parameters of w are not along axis {w_axis}"));
+    if let Some(b) = c.opt_tensor(2) {
+        let d = b.storage();
+        c.require(7, matches!(d, DType::I32 | DType::I64), || format!("the bias is stored as {d}"));
+    }
+}
