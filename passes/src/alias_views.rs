@@ -58,16 +58,25 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 fn insert_copy(m: &mut Module, ctx: &mut PassContext, func: FuncId, needed: &CopyNeeded) {
     let &CopyNeeded { op, operand, why } = needed;
     let f = &mut m.funcs[func];
-    let (x, loc) = (f.operands(op)[operand], f.op(op).loc);
+    let x = f.operands(op)[operand];
+    let from = f.def_op(x).map(|d| f.op(d).loc);
+    let is_return = f.kind(op).spec().terminator;
+    let loc = if is_return { from.unwrap_or_default() } else { f.op(op).loc };
     let copy = f.create_op(int::Copy {}, &[x], &[f.ty(x).clone()], &[], loc);
     f.insert_before(op, copy);
     f.set_operand(op, operand, f.result(copy));
-    let from = match f.def_op(x) {
-        Some(def) => format!("'{}'", m.locs.describe(f.op(def).loc)),
+    let from = match from {
+        Some(loc) => format!("'{}'", m.locs.describe(loc)),
         None => "an input of the function".to_string(),
     };
-    let name = f.kind(op).name();
-    ctx.remark(m, loc, format!("{name} copies operand {operand} ({from}): {why}"));
+    let message = match is_return {
+        true => format!("copied to output {operand}: {why}"),
+        false => {
+            let name = m.funcs[func].kind(op).name();
+            format!("{name} copies operand {operand} ({from}): {why}")
+        }
+    };
+    ctx.remark(m, loc, message);
 }
 
 fn fold_const_reshapes(f: &mut Func) {
@@ -144,5 +153,10 @@ mod tests {
         let b = t.clamp(a, 0, 5);
         t.ret(&[a, b]);
         assert_eq!(copies(&t), 1);
+        assert_eq!(
+            t.remarks("alias-views"),
+            ["alias-views: 'clamp_0': copied to output 0: it is also read by other ops, \
+              and an output has no slack behind it"]
+        );
     }
 }

@@ -323,4 +323,16 @@ mod tests {
               its weights are not constant"]
         );
     }
+
+    #[test]
+    fn random_networks_keep_their_bits() {
+        let passes = "choose-signedness{to=u8},fold-zero-points,fuse-clamp,check-accumulators,\
+                      expand-padding,cse,dce,stage-inputs,alias-views,plan-memory";
+        for seed in 0..200 {
+            let t = random_network(seed);
+            t.run_exact(passes);
+            t.run_exact(&passes.replace("u8", "s8"));
+            t.run_exact("fold-zero-points,choose-signedness{to=u8}");
+        }
+    }
 }

@@ -369,3 +369,83 @@ fn random_op(t: &mut TestModule, r: &mut Random, x: Value, values: &[Value]) -> 
         }
     }
 }
+
+/// A random network of convolutions, pools and sums with zero points and padding, over i8 or u8.
+pub fn random_network(seed: u64) -> TestModule {
+    let mut r = Random(seed);
+    let dtype = [DType::I8, DType::U8][r.below(2)];
+    let mut t = TestModule::int(&[(&[1, 5, 4, 3], dtype)]);
+    let mut values = vec![t.param(0)];
+    for _ in 0..2 + r.below(6) {
+        let x = values[r.below(values.len())];
+        let v = random_layer(&mut t, &mut r, x);
+        values.push(v);
+    }
+    let last = values[values.len() - 1];
+    let index = t.arg_max(last, 3);
+    let any = values[r.below(values.len())];
+    t.ret(&[last, index, any]);
+    t
+}
+
+fn random_layer(t: &mut TestModule, r: &mut Random, x: Value) -> Value {
+    let (s, dtype) = (t.shape(x), t.dtype(x));
+    let (lo, hi) = t.limits(x);
+    let code = |r: &mut Random| lo + r.below(256) as i32;
+    match r.below(7) {
+        0 | 1 => {
+            let o = 1 + r.below(5) as u64;
+            let k = 1 + 2 * r.below(2) as u64;
+            let (w, w_zp) = random_weights(t, r, &[o, k, k, s[3]]);
+            let b = random_bias(t, r, o);
+            let (zp, y_zp, pad) = (code(r), code(r), [(k / 2) as u32; 4]);
+            t.conv2d(x, w, b, &[1, s[1], s[2], o], |c| {
+                (c.x_zp, c.pad_value, c.w_zp, c.y_zp, c.pad) = (zp, zp, w_zp, y_zp, pad);
+            })
+        }
+        2 => {
+            let (w, w_zp) = random_weights(t, r, &[1, 3, 3, s[3]]);
+            let b = random_bias(t, r, s[3]);
+            let (zp, y_zp) = (code(r), code(r));
+            t.depthwise(x, w, b, &s, |c| {
+                (c.x_zp, c.pad_value, c.w_zp, c.y_zp, c.pad) = (zp, zp, w_zp, y_zp, [1; 4]);
+            })
+        }
+        3 => {
+            let k = s[1] * s[2] * s[3];
+            let flat = t.reshape(x, &[1, k]);
+            let (w, w_zp) = random_weights(t, r, &[24, k]);
+            let b = random_bias(t, r, 24);
+            let (zp, y_zp) = (code(r), code(r));
+            let y = t.fully_connected(flat, w, b, |c| (c.x_zp, c.w_zp, c.y_zp) = (zp, w_zp, y_zp));
+            t.reshape(y, &[1, 2, 4, 3])
+        }
+        4 => {
+            let n = s.iter().product::<u64>() as usize;
+            let codes: Vec<i64> = (0..n).map(|_| code(r) as i64).collect();
+            let k = t.const_i64("k", dtype, &s, &codes);
+            t.add(x, k)
+        }
+        5 => t.avg_pool(x, &s, |p| (p.window, p.pad, p.lo) = ([3, 3], [1; 4], lo + 9)),
+        _ => {
+            let x = t.max_pool(x, &s, |p| (p.window, p.pad) = ([3, 3], [1; 4]));
+            t.clamp(x, lo + 20, hi - 30)
+        }
+    }
+}
+
+fn random_weights(t: &mut TestModule, r: &mut Random, shape: &[u64]) -> (Value, i32) {
+    let dtype = [DType::I8, DType::U8][r.below(2)];
+    let (lo, hi) = dtype.min_max();
+    let spread = [20, 256][r.below(2)];
+    let base = lo + r.below(257 - spread) as i64;
+    let n = shape.iter().product::<u64>() as usize;
+    let codes: Vec<i64> = (0..n).map(|_| base + r.below(spread) as i64).collect();
+    let w_zp = if dtype == DType::I8 && r.below(2) == 0 { 0 } else { (base + hi) / 2 };
+    (t.const_i64("w", dtype, shape, &codes), w_zp as i32)
+}
+
+fn random_bias(t: &mut TestModule, r: &mut Random, n: u64) -> Value {
+    let values: Vec<i64> = (0..n).map(|_| r.below(20000) as i64 - 10000).collect();
+    t.const_i64("b", DType::I32, &[n], &values)
+}
