@@ -13,7 +13,7 @@
 //! pass `plan-memory` finds a place for every value.
 
 use crate::analysis::placement::{CopyNeeded, place};
-use crate::consts::const_id;
+use crate::consts::{const_id, is_const};
 use crate::int_ops::int_op;
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use qcc_ir::dialect::core::Const;
@@ -66,11 +66,12 @@ fn insert_copy(m: &mut Module, ctx: &mut PassContext, func: FuncId, needed: &Cop
     f.insert_before(op, copy);
     f.set_operand(op, operand, f.result(copy));
     let from = match from {
+        _ if is_const(&m.funcs[func], x) => "a constant".to_string(),
         Some(loc) => format!("'{}'", m.locs.describe(loc)),
         None => "an input of the function".to_string(),
     };
     let message = match is_return {
-        true => format!("copied to output {operand}: {why}"),
+        true => format!("copied to output {operand} ({from}): {why}"),
         false => {
             let name = m.funcs[func].kind(op).name();
             format!("{name} copies operand {operand} ({from}): {why}")
@@ -155,8 +156,10 @@ mod tests {
         assert_eq!(copies(&t), 1);
         assert_eq!(
             t.remarks("alias-views"),
-            ["alias-views: 'clamp_0': copied to output 0: it is also read by other ops, \
-              and an output has no slack behind it"]
+            [
+                "alias-views: 'clamp_0': copied to output 0 ('clamp_0'): it is also read by other ops, \
+              and an output has no slack behind it"
+            ]
         );
     }
 }
