@@ -35,7 +35,8 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             FuncKind::Main => check_calls(m, f),
         };
         let name = &f.name;
-        errors.extend(found.into_iter().map(|e| Diagnostic::new(PASS.name, format!("{name}: {e}"))));
+        errors
+            .extend(found.into_iter().map(|e| Diagnostic::new(PASS.name, format!("{name}: {e}"))));
     }
     let _ = ctx;
     if errors.is_empty() { Ok(()) } else { Err(errors.into()) }
@@ -93,7 +94,15 @@ impl<'a> Prover<'a> {
         match kind {
             loops::Op::Load(s) => {
                 let bytes = self.width(self.f.result(op));
-                self.affine(op, operands[0], &operands[1..], &s.strides, s.offset, bytes, Use::Read);
+                self.affine(
+                    op,
+                    operands[0],
+                    &operands[1..],
+                    &s.strides,
+                    s.offset,
+                    bytes,
+                    Use::Read,
+                );
             }
             // An emitter may read a whole vector.
             loops::Op::LoadSplat32(s) => {
@@ -104,11 +113,27 @@ impl<'a> Prover<'a> {
             }
             loops::Op::Store(s) => {
                 let bytes = self.width(operands[0]);
-                self.affine(op, operands[1], &operands[2..], &s.strides, s.offset, bytes, Use::Write);
+                self.affine(
+                    op,
+                    operands[1],
+                    &operands[2..],
+                    &s.strides,
+                    s.offset,
+                    bytes,
+                    Use::Write,
+                );
             }
             loops::Op::StoreLow(s) => {
                 let bytes = i64::from(s.bytes);
-                self.affine(op, operands[1], &operands[2..], &s.strides, s.offset, bytes, Use::Write);
+                self.affine(
+                    op,
+                    operands[1],
+                    &operands[2..],
+                    &s.strides,
+                    s.offset,
+                    bytes,
+                    Use::Write,
+                );
             }
             loops::Op::Lookup(s) => self.lookup(op, s),
             _ => {}

@@ -19,6 +19,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::alias_views::PASS,
         &crate::plan_memory::PASS,
         &crate::check_memory_plan::PASS,
+        &crate::lower_int_to_loop::PASS,
         &crate::prove_bounds::PASS,
     ]
 }

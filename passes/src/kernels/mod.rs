@@ -8,14 +8,25 @@
 //! Every kernel reads at most [`SLACK`] bytes behind a buffer that declares slack, and none behind
 //! one that does not.
 
+pub mod add;
+pub mod arg_max;
 pub mod conv;
 pub mod conv_lower;
+pub mod convert;
 pub mod depthwise;
+pub mod each;
 pub mod kb;
+pub mod lut;
+pub mod mean;
 pub mod moves;
+pub mod pool;
 pub mod requant;
+pub mod resize;
+pub mod row_sums;
 pub mod scalar_conv;
 pub mod site;
+pub mod softmax;
+pub mod sums;
 
 use kb::Addr;
 use qcc_ir::{DType, Func, MemType, TensorType};

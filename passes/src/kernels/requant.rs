@@ -11,7 +11,7 @@ use qcc_runtime::fixedpoint::Multiplier;
 use qcc_runtime::rescale::{RescaleChannel, RescaleForm};
 
 /// Bytes of one channel's entry in the table of the exact form.
-const EXACT_ENTRY: usize = 32;
+const EXACT_ENTRY: usize = 8 + MULTIPLIER_ENTRY;
 
 /// How accumulators become codes, for a whole layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,26 +89,20 @@ impl Finish {
         channels.iter().flat_map(|c| self.exact_entry(c)).collect()
     }
 
-    /// `[bias i64][multiplier i64 or f64][left i32][right i32][mask i32][half i32]`.
+    /// `[bias i64]`, then the multiplier's entry (f64: its bits in place of the mantissa).
     fn exact_entry(&self, c: &Channel) -> [u8; EXACT_ENTRY] {
-        let s = c.mult.shift;
         let m = i64::from(c.mult.mantissa);
-        let right = s.wrapping_neg().max(0);
-        let mask = if right > 31 { -1 } else { ((1i64 << right) - 1) as i32 };
-        let (mult, left, right, mask) = match self.reference {
-            Rescale::Double => (m, s.max(0) & 31, right & 31, mask),
+        let entry = match self.reference {
+            Rescale::Double => multiplier_entry(c.mult),
             Rescale::Wide => {
                 let reduced = if m < 0x7FFF_0000 { (m + (1 << 15)) >> 16 } else { 0x7FFF };
-                (reduced, 0, 15 - s, 0)
+                entry_bytes(reduced, [0, 15 - c.mult.shift, 0, 0])
             }
-            Rescale::F64 => (c.mult_f64.to_bits() as i64, 0, 0, 0),
+            Rescale::F64 => entry_bytes(c.mult_f64.to_bits() as i64, [0; 4]),
         };
         let mut out = [0; EXACT_ENTRY];
         out[..8].copy_from_slice(&c.bias.to_le_bytes());
-        out[8..16].copy_from_slice(&mult.to_le_bytes());
-        for (k, v) in [left, right, mask, mask >> 1].into_iter().enumerate() {
-            out[16 + 4 * k..20 + 4 * k].copy_from_slice(&v.to_le_bytes());
-        }
+        out[8..].copy_from_slice(&entry);
         out
     }
 
@@ -190,7 +184,7 @@ impl Finish {
     /// channel's exact entry. `acc` (i32, or i64 for `wide`) has its bias already.
     pub fn code_exact(&self, kb: &mut Kb, acc: Value, entry: &Addr) -> Value {
         let steps = match self.reference {
-            Rescale::Double => double(kb, acc, entry),
+            Rescale::Double => rescale_double(kb, acc, &entry.at(8)),
             Rescale::Wide => wide(kb, acc, entry),
             Rescale::F64 => f64_half_away(kb, acc, entry),
         };
@@ -208,37 +202,55 @@ impl Finish {
     pub fn pack_codes(&self, kb: &mut Kb, low: Value, high: Value) -> Value {
         let signed = self.dtype == DType::I8;
         let bytes = kb.pack(low, high, signed);
-        self.clamp_bytes(kb, bytes)
-    }
-
-    fn clamp_bytes(&self, kb: &mut Kb, bytes: Value) -> Value {
-        let i8x16 = Type::v128(DType::I8);
-        let (min, max) = self.dtype.min_max();
-        let mut out = bytes;
-        if i64::from(self.lo) > min {
-            let lo = kb.int(i8x16.clone(), i64::from(self.lo));
-            out = if min < 0 { kb.max_s(out, lo) } else { kb.max_u(out, lo) };
-        }
-        if i64::from(self.hi) < max {
-            let hi = kb.int(i8x16, i64::from(self.hi));
-            out = if min < 0 { kb.min_s(out, hi) } else { kb.min_u(out, hi) };
-        }
-        out
+        clamp_bytes(kb, bytes, self.dtype, self.lo, self.hi)
     }
 }
 
+/// 16 codes of `dtype` clamped to [lo, hi], where that is narrower than the type.
+pub fn clamp_bytes(kb: &mut Kb, bytes: Value, dtype: DType, lo: i32, hi: i32) -> Value {
+    let i8x16 = Type::v128(DType::I8);
+    let (min, max) = dtype.min_max();
+    let mut out = bytes;
+    if i64::from(lo) > min {
+        let lo = kb.int(i8x16.clone(), i64::from(lo));
+        out = if min < 0 { kb.max_s(out, lo) } else { kb.max_u(out, lo) };
+    }
+    if i64::from(hi) < max {
+        let hi = kb.int(i8x16, i64::from(hi));
+        out = if min < 0 { kb.min_s(out, hi) } else { kb.min_u(out, hi) };
+    }
+    out
+}
+
+/// Bytes of a multiplier's entry.
+pub const MULTIPLIER_ENTRY: usize = 24;
+
+/// `[mantissa i64][left i32][right i32][mask i32][half i32]`: what [`rescale_double`] reads.
+pub fn multiplier_entry(m: Multiplier) -> [u8; MULTIPLIER_ENTRY] {
+    let right = m.shift.wrapping_neg().max(0);
+    let mask = if right > 31 { -1 } else { ((1i64 << right) - 1) as i32 };
+    entry_bytes(i64::from(m.mantissa), [m.shift.max(0) & 31, right & 31, mask, mask >> 1])
+}
+
+fn entry_bytes(mult: i64, words: [i32; 4]) -> [u8; MULTIPLIER_ENTRY] {
+    let mut out = [0; MULTIPLIER_ENTRY];
+    out[..8].copy_from_slice(&mult.to_le_bytes());
+    for (k, v) in words.into_iter().enumerate() {
+        out[8 + 4 * k..12 + 4 * k].copy_from_slice(&v.to_le_bytes());
+    }
+    out
+}
+
 /// `mul_by_quantized`: doubling high multiply, then a rounding shift (numerics.md C).
-fn double(kb: &mut Kb, acc: Value, entry: &Addr) -> Value {
-    let (i32t, i64t) = (Type::Scalar(DType::I32), Type::Scalar(DType::I64));
-    let left = kb.load_scalar(DType::I32, &entry.at(16));
+pub fn rescale_double(kb: &mut Kb, acc: Value, entry: &Addr) -> Value {
+    let left = kb.load_scalar(DType::I32, &entry.at(8));
     let shifted = kb.shl_var(acc, left);
-    let mult = kb.load_scalar(DType::I64, &entry.at(8));
+    let mult = kb.load_scalar(DType::I64, entry);
     let high = high_mul(kb, shifted, mult);
-    let high = kb.trunc(high, i32t.clone());
-    let _ = i64t;
-    let right = kb.load_scalar(DType::I32, &entry.at(20));
-    let mask = kb.load_scalar(DType::I32, &entry.at(24));
-    let half = kb.load_scalar(DType::I32, &entry.at(28));
+    let high = kb.trunc(high, Type::Scalar(DType::I32));
+    let right = kb.load_scalar(DType::I32, &entry.at(12));
+    let mask = kb.load_scalar(DType::I32, &entry.at(16));
+    let half = kb.load_scalar(DType::I32, &entry.at(20));
     rounding_shift(kb, high, right, mask, half)
 }
 

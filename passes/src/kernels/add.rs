@@ -1,0 +1,278 @@
+//! `int.add`.
+//!
+//! 8 bits: t = (a − a_zp)·s_a + (b − b_zp)·s_b, q = rne(t + copysign(e, t)) + y_zp in float32, with
+//! constants checked against the reference on all 65,536 pairs of codes; 16 outputs at a time.
+//! Where no constants pass, and for 16 bits: the reference's integer arithmetic, one at a time.
+
+use super::conv::store_bytes;
+use super::kb::{Addr, Kb};
+use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, rounding_shift};
+use super::scalar_conv::{load_minus, load_wide, store_code};
+use super::site::Site;
+use super::{Arg, Call, Kernel, View, const_mem, each};
+use qcc_ir::dialect::int::{self, AddStyle};
+use qcc_ir::{DType, Func, Type, Value};
+use qcc_runtime::fixedpoint::{Multiplier, mul_by_quantized};
+
+/// Constants of the float form.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FloatForm {
+    /// Output steps per step of a and of b.
+    pub scales: [f32; 2],
+    /// Added away from zero before rounding.
+    pub epsilon: f32,
+}
+
+/// Buffers: a, b, entries of the three multipliers, y.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Add {
+    /// Inputs, broadcast to y's shape (stride 0 where an input has extent 1).
+    pub inputs: [View; 2],
+    /// Output.
+    pub y: View,
+    /// Parameters of the op.
+    pub op: int::Add,
+    /// Proven constants, for 8 bits.
+    pub float: Option<FloatForm>,
+}
+
+impl Kernel for Add {
+    fn name(&self) -> String {
+        let form = if self.is_vector() { "f32" } else { "exact" };
+        format!("add_{}_{form}", self.y.dtype)
+    }
+
+    fn build(&self, name: &str) -> Func {
+        let [a, b] = [&self.inputs[0], &self.inputs[1]];
+        let entries = const_mem(3 * MULTIPLIER_ENTRY);
+        let mut kb = Kb::new(name, &[a.mem(), b.mem(), entries, self.y.mem()]);
+        if self.y.is_empty() {
+            return kb.finish();
+        }
+        let addrs = [kb.mem(0), kb.mem(1), kb.mem(3)];
+        let mut loops = each::loops(&self.y.shape, &[&a.strides, &b.strides, &self.y.strides]);
+        if self.is_vector() {
+            let run = loops.pop().map_or(1, |l| l.0);
+            each::nest(&mut kb, &loops, &addrs, &mut |kb, at| self.row(kb, at, run));
+        } else {
+            each::nest(&mut kb, &loops, &addrs, &mut |kb, at| self.one(kb, at));
+        }
+        kb.finish()
+    }
+}
+
+impl Add {
+    /// Whether rows of all three tensors are contiguous bytes with slack behind them.
+    fn is_vector(&self) -> bool {
+        let [a, b] = [&self.inputs[0], &self.inputs[1]];
+        let loops = each::loops(&self.y.shape, &[&a.strides, &b.strides, &self.y.strides]);
+        let inner = loops.last().is_some_and(|(_, s)| s.iter().all(|&s| s == 1));
+        self.float.is_some() && inner && a.slack >= 16 && b.slack >= 16
+    }
+
+    fn row(&self, kb: &mut Kb, at: &[Addr], run: u64) {
+        kb.for_each(run / 16, |kb, k| {
+            let codes = self.sixteen(kb, &k.of(&at[0], 16), &k.of(&at[1], 16));
+            kb.store(codes, &k.of(&at[2], 16));
+        });
+        let done = (run / 16 * 16) as i64;
+        if run % 16 != 0 {
+            let codes = self.sixteen(kb, &at[0].at(done), &at[1].at(done));
+            store_bytes(kb, codes, run % 16, &at[2].at(done));
+        }
+    }
+
+    fn sixteen(&self, kb: &mut Kb, a: &Addr, b: &Addr) -> Value {
+        let form = self.float.expect("the caller checked that there is a float form");
+        let a = self.terms(kb, a, 0, form.scales[0]);
+        let b = self.terms(kb, b, 1, form.scales[1]);
+        let codes: Vec<Value> =
+            a.iter().zip(&b).map(|(&a, &b)| self.round(kb, a, b, form.epsilon)).collect();
+        let low = kb.pack(codes[0], codes[1], true);
+        let high = kb.pack(codes[2], codes[3], true);
+        let signed = self.y.dtype == DType::I8;
+        let bytes = kb.pack(low, high, signed);
+        super::requant::clamp_bytes(kb, bytes, self.y.dtype, self.op.lo, self.op.hi)
+    }
+
+    /// (code − zero point) · scale of 16 codes, as four f32x4.
+    fn terms(&self, kb: &mut Kb, at: &Addr, which: usize, scale: f32) -> Vec<Value> {
+        let view = &self.inputs[which];
+        let zp = if which == 0 { self.op.a_zp } else { self.op.b_zp };
+        let signed = view.dtype == DType::I8;
+        let (i16x8, f32x4) = (Type::v128(DType::I16), Type::v128(DType::F32));
+        let bytes = kb.load_v128(DType::I8, at);
+        let halves = [kb.widen_low(bytes, signed), kb.widen_high(bytes, signed)];
+        let mut out = Vec::with_capacity(4);
+        for half in halves {
+            let zp = kb.int(i16x8.clone(), i64::from(zp));
+            let centred = kb.sub(half, zp);
+            for quarter in [kb.widen_low(centred, true), kb.widen_high(centred, true)] {
+                let f = kb.int_to_float(quarter, f32x4.clone());
+                let scale = kb.float(f32x4.clone(), f64::from(scale));
+                out.push(kb.fmul(f, scale));
+            }
+        }
+        out
+    }
+
+    fn round(&self, kb: &mut Kb, a: Value, b: Value, epsilon: f32) -> Value {
+        let (i32x4, f32x4) = (Type::v128(DType::I32), Type::v128(DType::F32));
+        let t = kb.fadd(a, b);
+        let sign_bit = kb.int(i32x4.clone(), 1 << 31);
+        let bits = kb.bitcast(t, i32x4.clone());
+        let sign = kb.and(bits, sign_bit);
+        let magnitude = kb.int(i32x4.clone(), i64::from(epsilon.to_bits()));
+        let signed = kb.or(sign, magnitude);
+        let signed = kb.bitcast(signed, f32x4.clone());
+        let t = kb.fadd(t, signed);
+        let magic = kb.float(f32x4, 12_582_912.0);
+        let rounded = kb.fadd(t, magic);
+        let bits = kb.bitcast(rounded, i32x4.clone());
+        let base = kb.int(i32x4, i64::from(0x4B40_0000 - self.op.y_zp));
+        kb.sub(bits, base)
+    }
+
+    /// One output by the reference's arithmetic.
+    fn one(&self, kb: &mut Kb, at: &[Addr]) {
+        let op = &self.op;
+        let code = match op.style {
+            AddStyle::General => {
+                let a = self.scaled(kb, &at[0], 0);
+                let b = self.scaled(kb, &at[1], 1);
+                let sum = kb.add(a, b);
+                let entry = kb.mem(2).at(2 * MULTIPLIER_ENTRY as i64);
+                let steps = rescale_double(kb, sum, &entry);
+                let zp = kb.i32(op.y_zp);
+                kb.add(steps, zp)
+            }
+            AddStyle::PowerOfTwo => {
+                let a = self.shifted(kb, &at[0], 0, op.a_shift);
+                let b = self.shifted(kb, &at[1], 1, op.b_shift);
+                let sum = kb.add(a, b);
+                kb.clamp_s(sum, i16::MIN.into(), i16::MAX.into())
+            }
+        };
+        let code = kb.clamp_s(code, op.lo.into(), op.hi.into());
+        store_code(kb, code, self.y.dtype, &at[2]);
+    }
+
+    fn scaled(&self, kb: &mut Kb, at: &Addr, which: usize) -> Value {
+        let zp = if which == 0 { self.op.a_zp } else { self.op.b_zp };
+        let v = load_minus(kb, self.inputs[which].dtype, at, zp, DType::I32);
+        let shifted = kb.shl(v, self.op.left_shift);
+        let entry = kb.mem(2).at((which * MULTIPLIER_ENTRY) as i64);
+        rescale_double(kb, shifted, &entry)
+    }
+
+    fn shifted(&self, kb: &mut Kb, at: &Addr, which: usize, shift: i32) -> Value {
+        let v = load_wide(kb, self.inputs[which].dtype, at, DType::I32);
+        if shift == 0 {
+            return v;
+        }
+        let n = shift.unsigned_abs().min(31);
+        let mask = ((1i64 << n) - 1) as i32;
+        let (right, mask_v, half) = (kb.i32(n as i32), kb.i32(mask), kb.i32(mask >> 1));
+        rounding_shift(kb, v, right, mask_v, half)
+    }
+}
+
+/// Constants that give the reference's code on every pair, if any of a few candidates does.
+fn prove(op: &int::Add, a: DType, b: DType) -> Option<FloatForm> {
+    let (first_a, first_b) = (a.min_max().0 as i32, b.min_max().0 as i32);
+    let m = |mant, shift| Multiplier { mantissa: mant, shift };
+    let scaled = |q: i32, zp: i32, m| mul_by_quantized(q.wrapping_sub(zp) << op.left_shift, m);
+    let u: Vec<i32> =
+        (0..256).map(|i| scaled(first_a + i, op.a_zp, m(op.a_mult, op.a_shift))).collect();
+    let v: Vec<i32> =
+        (0..256).map(|i| scaled(first_b + i, op.b_zp, m(op.b_mult, op.b_shift))).collect();
+    let out = m(op.y_mult, op.y_shift);
+    let clamp = |q: i32| q.max(op.lo).min(op.hi);
+    let want: Vec<i32> = u
+        .iter()
+        .flat_map(|&u| v.iter().map(move |&v| u.wrapping_add(v)))
+        .map(|sum| clamp(mul_by_quantized(sum, out).wrapping_add(op.y_zp)))
+        .collect();
+    let left = f64::from(1u32 << op.left_shift);
+    let scales = [m(op.a_mult, op.a_shift), m(op.b_mult, op.b_shift)]
+        .map(|m| left * m.to_f64() * out.to_f64());
+    let unit = 2f64.powi(op.y_shift.min(0) - 1);
+    candidates(scales, unit).find(|form| agrees(form, op, (first_a, first_b), &want))
+}
+
+/// Scales ± 2 ulp times a few offsets, likeliest first.
+fn candidates(scales: [f64; 2], unit: f64) -> impl Iterator<Item = FloatForm> {
+    const ULPS: [[i32; 2]; 9] =
+        [[0, 0], [1, 0], [0, 1], [-1, 0], [0, -1], [1, 1], [-1, -1], [2, 0], [0, 2]];
+    let moved = |v: f64, by: i32| f32::from_bits((v as f32).to_bits().wrapping_add_signed(by));
+    ULPS.into_iter().flat_map(move |[i, j]| {
+        [1.0, 2.0, 4.0, 0.5, 8.0, 0.0].into_iter().map(move |k| FloatForm {
+            scales: [moved(scales[0], i), moved(scales[1], j)],
+            epsilon: (k * unit) as f32,
+        })
+    })
+}
+
+/// Whether the kernel's operations give `want` on all pairs.
+fn agrees(form: &FloatForm, op: &int::Add, first: (i32, i32), want: &[i32]) -> bool {
+    let limit = 400_000.0 / 256.0;
+    if !form.scales.iter().all(|s| s.is_finite() && *s >= 0.0 && *s < limit) {
+        return false;
+    }
+    let term = |i: i32, first: i32, zp: i32, s: f32| (first + i - zp) as f32 * s;
+    let b: Vec<f32> = (0..256).map(|i| term(i, first.1, op.b_zp, form.scales[1])).collect();
+    (0..256).all(|i| {
+        let a = term(i, first.0, op.a_zp, form.scales[0]);
+        let row = &want[i as usize * 256..][..256];
+        let wrong = b.iter().zip(row).fold(0u32, |wrong, (&b, &want)| {
+            let t = a + b;
+            let t = t + form.epsilon.copysign(t);
+            let code = ((t + 12_582_912.0).to_bits() as i32).wrapping_sub(0x4B40_0000) + op.y_zp;
+            wrong | u32::from(code.max(op.lo).min(op.hi) != want)
+        });
+        wrong == 0
+    })
+}
+
+/// Lowers `int.add`.
+///
+/// # Errors
+/// None today; the signature is that of all lowerings.
+pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
+    let y = site.view(site.result());
+    let inputs = [0, 1].map(|i| broadcast(&site.view(site.operand(i)), &y));
+    let bytes = y.dtype.size() == 1 && inputs.iter().all(|v| v.dtype.size() == 1);
+    // Centred codes must fit 16 bits.
+    let sane = op.a_zp.abs() < 30_000 && op.b_zp.abs() < 30_000 && op.y_zp.abs() < 30_000;
+    let float = match bytes && sane && op.style == AddStyle::General {
+        true => prove(op, inputs[0].dtype, inputs[1].dtype),
+        false => None,
+    };
+    if bytes && float.is_none() {
+        site.remark("add: no float form proven on all pairs of codes, scalar integers instead");
+    }
+    let multipliers = [(op.a_mult, op.a_shift), (op.b_mult, op.b_shift), (op.y_mult, op.y_shift)];
+    let entries = multipliers
+        .iter()
+        .flat_map(|&(mantissa, shift)| multiplier_entry(Multiplier { mantissa, shift }))
+        .collect();
+    let kernel = Add { inputs, y, op: op.clone(), float };
+    let args = vec![
+        site.arg(site.operand(0)),
+        site.arg(site.operand(1)),
+        Arg::Const { name: "multipliers".into(), bytes: entries },
+        site.arg(site.result()),
+    ];
+    Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+/// `v` seen in the shape of `y`: stride 0 where `v` has extent 1.
+fn broadcast(v: &View, y: &View) -> View {
+    let missing = y.shape.len() - v.shape.len();
+    let stride = |d: usize| match d.checked_sub(missing) {
+        Some(k) if v.shape[k] == y.shape[d] => v.strides[k],
+        _ => 0,
+    };
+    let strides = (0..y.shape.len()).map(stride).collect();
+    View { shape: y.shape.clone(), strides, ..v.clone() }
+}

@@ -1,0 +1,215 @@
+//! `int.resize_bilinear`: neighbours and weights of each row and column are constants.
+
+use super::kb::{Kb, Var};
+use super::scalar_conv::store_code;
+use super::site::Site;
+use super::{Arg, Call, Kernel, View, const_mem};
+use qcc_ir::dialect::int::{self, ResizeStyle};
+use qcc_ir::{DType, Func, Type, Value};
+use qcc_runtime::fixedpoint::{ResizeMode, resize_axis_f32, resize_axis_i10};
+
+/// Bytes of one row's or column's entry: offsets of both neighbours, weight of the second.
+const ENTRY: u64 = 12;
+
+/// Buffers: x, rows, columns, y.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Resize {
+    /// Input `[N, H, W, C]`.
+    pub x: View,
+    /// Output `[N, H', W', C]`.
+    pub y: View,
+    /// Which arithmetic.
+    pub style: ResizeStyle,
+    /// What storage adds to the framework's code.
+    pub code_bias: i32,
+}
+
+/// Offsets of the two neighbours and the second one's weight.
+#[derive(Clone, Copy)]
+struct Neighbours {
+    offsets: [Value; 2],
+    fraction: Value,
+}
+
+impl Kernel for Resize {
+    fn name(&self) -> String {
+        format!("resize_bilinear_{}", self.x.dtype)
+    }
+
+    fn build(&self, name: &str) -> Func {
+        let (h, w) = (self.y.shape[1], self.y.shape[2]);
+        let [rows, cols] = [h, w].map(|n| const_mem((n * ENTRY) as usize));
+        let mut kb = Kb::new(name, &[self.x.mem(), rows, cols, self.y.mem()]);
+        if self.y.is_empty() {
+            return kb.finish();
+        }
+        let (rows, cols, y) = (kb.mem(1), kb.mem(2), kb.mem(3));
+        let ys = self.y.strides.clone();
+        kb.for_each(self.y.shape[0], |kb, n| {
+            let y = n.of(&y, ys[0]);
+            let image = kb.index(n);
+            let image = scaled(kb, image, self.x.strides[0]);
+            kb.for_each(h, |kb, vh| {
+                let row = self.neighbours(kb, &vh.of(&rows, ENTRY));
+                let y = vh.of(&y, ys[1]);
+                kb.for_each(w, |kb, vw| {
+                    let col = self.neighbours(kb, &vw.of(&cols, ENTRY));
+                    let corners = corners(kb, image, row, col);
+                    let y = vw.of(&y, ys[2]);
+                    kb.for_each(self.y.shape[3], |kb, c| {
+                        let taps = corners.map(|at| self.tap(kb, at, c));
+                        let code = match self.style {
+                            ResizeStyle::Fixed10 => self.blend_fixed(kb, taps, row, col),
+                            ResizeStyle::Float32 => self.blend_float(kb, taps, row, col),
+                        };
+                        let bias = kb.i32(self.code_bias);
+                        let code = kb.add(code, bias);
+                        store_code(kb, code, self.y.dtype, &c.of(&y, ys[3]));
+                    });
+                });
+            });
+        });
+        kb.finish()
+    }
+}
+
+/// v · by
+fn scaled(kb: &mut Kb, v: Value, by: u64) -> Value {
+    let by = kb.i32(by as i32);
+    kb.mul(v, by)
+}
+
+/// Byte offsets of the four neighbours: y0x0, y0x1, y1x0, y1x1.
+fn corners(kb: &mut Kb, image: Value, row: Neighbours, col: Neighbours) -> [Value; 4] {
+    let rows = row.offsets.map(|r| kb.add(image, r));
+    [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(r, c)| kb.add(rows[r], col.offsets[c]))
+}
+
+impl Resize {
+    fn neighbours(&self, kb: &mut Kb, entry: &super::kb::Addr) -> Neighbours {
+        let offsets = [0, 4].map(|at| kb.load_scalar(DType::I32, &entry.at(at)));
+        let fraction = match self.style {
+            ResizeStyle::Fixed10 => {
+                let f = kb.load_scalar(DType::I32, &entry.at(8));
+                kb.ext_s(f, Type::Scalar(DType::I64))
+            }
+            ResizeStyle::Float32 => kb.load_scalar(DType::F32, &entry.at(8)),
+        };
+        Neighbours { offsets, fraction }
+    }
+
+    /// The framework's code at a byte offset, in channel `c`.
+    fn tap(&self, kb: &mut Kb, corner: Value, c: Var) -> Value {
+        let channel = kb.index(c);
+        let channel = scaled(kb, channel, self.x.strides[3]);
+        let at = kb.add(corner, channel);
+        let last = self.x.span() as i64 - self.x.dtype.size() as i64;
+        let at = kb.clamp_s(at, 0, last);
+        let x = kb.mem(0);
+        let code = kb.lookup(self.x.lane(), &x, at, 1, (0, last));
+        let i32t = Type::Scalar(DType::I32);
+        let code = match self.x.dtype.min_max().0 < 0 {
+            true => kb.ext_s(code, i32t),
+            false => kb.ext_u(code, i32t),
+        };
+        let bias = kb.i32(self.code_bias);
+        kb.sub(code, bias)
+    }
+
+    /// Weighted sum in 20 fraction bits, halves away from zero.
+    fn blend_fixed(
+        &self,
+        kb: &mut Kb,
+        taps: [Value; 4],
+        row: Neighbours,
+        col: Neighbours,
+    ) -> Value {
+        let one = kb.i64(1024);
+        let gy = kb.sub(one, row.fraction);
+        let gx = kb.sub(one, col.fraction);
+        let weights =
+            [(gy, gx), (gy, col.fraction), (row.fraction, gx), (row.fraction, col.fraction)];
+        let mut sum = kb.i64(0);
+        for (tap, (wy, wx)) in taps.into_iter().zip(weights) {
+            let weight = kb.mul(wy, wx);
+            let tap = kb.ext_s(tap, Type::Scalar(DType::I64));
+            let product = kb.mul(tap, weight);
+            sum = kb.add(sum, product);
+        }
+        // s > 0 ? s + 2^19 : s − 2^19, then C division by 2^20.
+        let half = kb.i64(1 << 19);
+        let step = kb.i64(1);
+        let before = kb.sub(sum, step);
+        let negative = kb.shr_s(before, 63);
+        let flipped = kb.xor(half, negative);
+        let nudge = kb.sub(flipped, negative);
+        let nudged = kb.add(sum, nudge);
+        let code = kb.div_s(nudged, 1 << 20);
+        kb.trunc(code, Type::Scalar(DType::I32))
+    }
+
+    /// a·(1−fy)(1−fx) + b·fy(1−fx) + c·(1−fy)fx + d·fy·fx in float32, left to right, plus ½,
+    /// truncated; b is below a, c beside it.
+    fn blend_float(
+        &self,
+        kb: &mut Kb,
+        taps: [Value; 4],
+        row: Neighbours,
+        col: Neighbours,
+    ) -> Value {
+        let f32t = Type::Scalar(DType::F32);
+        let one = kb.float(f32t.clone(), 1.0);
+        let gy = kb.fsub(one, row.fraction);
+        let gx = kb.fsub(one, col.fraction);
+        let [a, c, b, d] = taps.map(|t| kb.int_to_float(t, f32t.clone()));
+        let (fy, fx) = (row.fraction, col.fraction);
+        let terms = [(a, gy, gx), (b, fy, gx), (c, gy, fx), (d, fy, fx)];
+        let [first, rest @ ..] = terms.map(|(v, wy, wx)| {
+            let v = kb.fmul(v, wy);
+            kb.fmul(v, wx)
+        });
+        let sum = rest.into_iter().fold(first, |sum, t| kb.fadd(sum, t));
+        let half = kb.float(f32t, 0.5);
+        let value = kb.fadd(sum, half);
+        let code = kb.float_to_int(value, Type::Scalar(DType::I32));
+        kb.clamp_s(code, 0, 255)
+    }
+}
+
+/// Lowers `int.resize_bilinear`.
+///
+/// # Errors
+/// The input is too large for 32-bit offsets.
+pub fn lower(site: &Site, op: &int::ResizeBilinear) -> Result<Vec<Call>, String> {
+    let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
+    if x.span() > i32::MAX as u64 {
+        return Err("the input has more than 2^31 bytes".into());
+    }
+    let mode = ResizeMode::from_options(op.align_corners, op.half_pixel_centers);
+    let tables = [1, 2].map(|d| Arg::Const {
+        name: "neighbours".into(),
+        bytes: table(op.style, x.shape[d] as usize, y.shape[d] as usize, x.strides[d], mode),
+    });
+    let [rows, cols] = tables;
+    let kernel = Resize { x, y, style: op.style, code_bias: op.code_bias };
+    let args = vec![site.arg(site.operand(0)), rows, cols, site.arg(site.result())];
+    Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+/// Entries of one axis.
+fn table(style: ResizeStyle, from: usize, to: usize, stride: u64, mode: ResizeMode) -> Vec<u8> {
+    let entry = |lo: usize, hi: usize, fraction: [u8; 4]| {
+        let at = |i: usize| (i as u64 * stride) as i32;
+        [at(lo).to_le_bytes(), at(hi).to_le_bytes(), fraction].concat()
+    };
+    match style {
+        ResizeStyle::Fixed10 => resize_axis_i10(from, to, mode)
+            .iter()
+            .flat_map(|l| entry(l.lo, l.hi, l.frac.to_le_bytes()))
+            .collect(),
+        ResizeStyle::Float32 => resize_axis_f32(from, to, mode)
+            .iter()
+            .flat_map(|l| entry(l.lo, l.hi, l.frac.to_le_bytes()))
+            .collect(),
+    }
+}
