@@ -1,6 +1,7 @@
 //! Attributes: the compile-time parameters of an op, and their mapping to typed fields.
 
 use crate::{DType, DataId};
+use std::fmt;
 
 /// A generic attribute, as printed and parsed.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,6 +22,20 @@ pub enum Attr {
     Data(DataId),
 }
 
+impl fmt::Display for Attr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Attr::Int(v) => write!(f, "{v}"),
+            Attr::Float(v) => write!(f, "{v:?}"),
+            Attr::Bool(v) => write!(f, "{v}"),
+            Attr::Ints(v) => write!(f, "{v:?}"),
+            Attr::Str(v) => write!(f, "{v:?}"),
+            Attr::Word(v) => write!(f, "{v}"),
+            Attr::Data(v) => write!(f, "{v}"),
+        }
+    }
+}
+
 /// Attributes by name, in table order.
 pub type AttrMap = Vec<(&'static str, Attr)>;
 
@@ -35,7 +50,7 @@ pub trait AttrValue: Sized {
 }
 
 fn expected<T: AttrValue>(attr: &Attr) -> String {
-    format!("expected {}, found {attr:?}", T::TYPE)
+    format!("expected {}, found {attr}", T::TYPE)
 }
 
 macro_rules! int_attr {
@@ -57,7 +72,7 @@ macro_rules! int_attr {
             }
             fn from_attr(attr: &Attr) -> Result<Self, String> {
                 let all = <Vec<$t>>::from_attr(attr)?;
-                all.try_into().map_err(|_| format!("expected {N} integers, found {attr:?}"))
+                all.try_into().map_err(|_| format!("expected {N} integers, found {attr}"))
             }
         }
         impl AttrValue for Vec<$t> {
@@ -174,7 +189,7 @@ macro_rules! attr_enum {
             fn from_attr(attr: &$crate::Attr) -> Result<Self, String> {
                 match attr {
                     $($crate::Attr::Word(w) if w == $word => Ok($name::$case),)+
-                    _ => Err(format!("expected one of: {}, found {attr:?}", Self::TYPE)),
+                    _ => Err(format!("expected one of: {}, found {attr}", Self::TYPE.trim_end())),
                 }
             }
         }

@@ -23,6 +23,7 @@
 pub mod attr;
 pub mod builder;
 pub mod dialect;
+pub mod docs;
 mod func;
 mod loc;
 mod module;

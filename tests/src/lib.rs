@@ -1,1 +1,4 @@
 //! The test harness: text tests, goldens, differential tests.
+
+pub mod runners;
+pub mod text_test;

@@ -34,6 +34,24 @@ pub enum Is {
     Any,
 }
 
+impl Is {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Is::Tensor => "a tensor",
+            Is::FloatTensor => "a float tensor",
+            Is::QuantTensor => "a quantized tensor",
+            Is::IntTensor => "an integer tensor",
+            Is::Mem => "a buffer",
+            Is::Index => "a loop variable",
+            Is::Scalar => "a number",
+            Is::Vector => "a vector",
+            Is::Lanes => "a number or vector",
+            Is::Any => "anything",
+        }
+    }
+}
+
 /// How many values an operand or result stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arity {

@@ -192,8 +192,9 @@ impl Walk<'_> {
 fn check_slots(c: &mut OpCheck, spec: &OpSpec) {
     let (operands, results) = (c.operands(), c.f.results(c.op));
     let (n, k) = (operands.len(), results.len());
-    let fits = c.require_id("op_c1", accepts(spec.operands, n), || format!("has {n} operands"))
-        & c.require_id("op_c1", accepts(spec.results, k), || format!("has {k} results"));
+    let fits = c
+        .require_id("op_c1", accepts(spec.operands, n), || counts("operands", spec.operands, n))
+        & c.require_id("op_c1", accepts(spec.results, k), || counts("results", spec.results, k));
     if !fits {
         return;
     }
@@ -205,26 +206,16 @@ fn check_slots(c: &mut OpCheck, spec: &OpSpec) {
             let ty = c.ty(v);
             let message = || {
                 let found = crate::text::print_type(ty);
-                format!("'{}' is {}, found {found}", slot.name, words(slot))
+                format!("'{}' is {}, found {found}", slot.name, slot.is.words())
             };
             c.require_id(id, is_kind(ty, slot.is), message);
         }
     }
 }
 
-fn words(slot: &Slot) -> &'static str {
-    match slot.is {
-        Is::Tensor => "a tensor",
-        Is::FloatTensor => "a float tensor",
-        Is::QuantTensor => "a quantized tensor",
-        Is::IntTensor => "an integer tensor",
-        Is::Mem => "a buffer",
-        Is::Index => "a loop variable",
-        Is::Scalar => "a number",
-        Is::Vector => "a vector",
-        Is::Lanes => "a number or vector",
-        Is::Any => "anything",
-    }
+fn counts(what: &str, slots: &[Slot], found: usize) -> String {
+    let names: Vec<&str> = slots.iter().map(|s| s.name).collect();
+    format!("{what} are ({}), found {found}", names.join(", "))
 }
 
 fn is_kind(ty: &Type, is: Is) -> bool {

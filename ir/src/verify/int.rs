@@ -10,7 +10,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
         "conv2d_c8",
         "mult and shift have one element, or one per output channel; types as in `rescale`",
     ),
-    ("conv2d_c9", "at level int: the bias is i32, or i64 with wide"),
+    ("conv2d_c9", "the bias is i32, or i64 with wide"),
     ("conv2d_c10", "row_sums is i32 with one element per window and group"),
     ("conv2d_c11", "lo ≤ hi, and y can hold both"),
     ("depthwise_conv2d_c8", "as conv2d_c8"),
@@ -31,7 +31,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("max_pool2d_c5", "lo ≤ hi, and y can hold both; x and y have one type"),
     ("avg_pool2d_c5", "lo ≤ hi, and y can hold both; x and y have one type"),
     ("mean_c4", "lo ≤ hi, and y can hold both"),
-    ("resize_bilinear_c3", "at level int: x and y have one type"),
+    ("resize_bilinear_c3", "x and y have one type"),
     (
         "quantize_c2",
         "scale (f32) and zp (i32) have one element, or one per slice of an axis in the shape",
@@ -43,7 +43,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("requantize_c2", "lo ≤ hi, and y can hold both"),
     ("lut_c1", "x and y have one shape"),
     ("lut_c2", "x has 8 bits; the table has 256 elements of y's type"),
-    ("concat_c5", "at level int: inputs and y have one type"),
+    ("concat_c5", "inputs and y have one type"),
     ("slice_c1", "start has one element per dimension, and y is inside x"),
     ("slice_c2", "x and y have one type"),
     ("clamp_c1", "x and y have one shape"),
@@ -170,7 +170,7 @@ fn row_sums(c: &mut OpCheck, op: &RowSums) {
     let groups = u64::from(op.groups);
     let all = [op.window, op.stride, op.dilation].concat();
     let positive = groups > 0 && all.iter().all(|&n| n > 0) && x.shape[3].is_multiple_of(groups);
-    let message = || format!("{op:?} of {} channels", x.shape[3]);
+    let message = || format!("a size of 0, or {groups} groups of {} channels", x.shape[3]);
     if !c.require(2, positive, message) {
         return;
     }

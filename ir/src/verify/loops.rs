@@ -297,9 +297,11 @@ fn for_loop(c: &mut OpCheck, op: &For) {
     let inits = types(c.operands());
     let args = types(&f.region(region).args);
     let fits = args.split_first().is_some_and(|(v, rest)| *v == Type::Index && rest == inits);
-    c.require(2, fits, || format!("{} arguments for {} inits", args.len(), inits.len()));
+    c.require(2, fits, || {
+        "the region's arguments are not a loop variable and one value per init".to_string()
+    });
     let results = types(f.results(c.op));
-    let message = || format!("{} results for {} inits", results.len(), inits.len());
+    let message = || "the results are not one value per init, of its type".to_string();
     c.require(3, results == inits, message);
 }
 
@@ -311,15 +313,21 @@ fn yields(c: &mut OpCheck) {
     let same = |(&a, &b): (&Value, &Value)| f.ty(a) == f.ty(b);
     let fits = values.len() == carried.len() && values.iter().zip(carried).all(same);
     let (n, k) = (values.len(), carried.len());
-    c.require(1, fits, || format!("{n} values for {k} carried, or of other types"));
+    c.require(1, fits, || {
+        if n == k {
+            "the values are not of the carried types".to_string()
+        } else {
+            format!("{n} values, the loop carries {k}")
+        }
+    });
 }
 
 fn call(c: &mut OpCheck, op: &Call) {
     let callee = c.m.func_named(&op.kernel).map(|id| &c.m.funcs[id]);
     let callee = callee.filter(|f| f.kind == FuncKind::Kernel);
+    c.require(1, callee.is_some(), || format!("there is no kernel '@{}'", op.kernel));
     let in_main = c.f.kind == FuncKind::Main;
-    let message = || format!("no kernel '@{}', or called from a kernel", op.kernel);
-    c.require(1, callee.is_some() && in_main, message);
+    c.require(1, in_main, || "kernels do not call kernels".to_string());
     let Some(kernel) = callee else { return };
     let (mems, n_params) = (c.operands(), kernel.params().len());
     let fits = mems.len() == n_params && op.offsets.len() == n_params;

@@ -62,6 +62,19 @@ pub fn constraints() -> impl Iterator<Item = &'static Constraint> {
     general.into_iter().chain(of_tensors).chain([loops::CONSTRAINTS]).flatten()
 }
 
+/// The constraints that the ops of one dialect are checked against, beside those of all ops.
+pub fn constraints_of(dialect: &str) -> impl Iterator<Item = &'static Constraint> {
+    let tables: &[&[Constraint]] = match dialect {
+        "core" => &[CONSTRAINTS],
+        "nn" => &[shapes::CONSTRAINTS, nn::CONSTRAINTS],
+        "quant" => &[shapes::CONSTRAINTS, quant::CONSTRAINTS],
+        "int" => &[shapes::CONSTRAINTS, int::CONSTRAINTS],
+        "loop" => &[loops::CONSTRAINTS],
+        _ => &[],
+    };
+    tables.iter().copied().flatten()
+}
+
 const CONSTRAINTS: &[Constraint] = &[
     ("module_c1", "functions have different names"),
     ("module_c2", "data blocks have different names"),

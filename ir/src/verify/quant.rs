@@ -6,27 +6,18 @@ use crate::dialect::quant::Op;
 use crate::{DType, QuantParams, TensorType};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
-    (
-        "conv2d_c6",
-        "at level quant: x and y have one parameter set, w one or one per slice of axis 0",
-    ),
-    ("conv2d_c7", "at level quant: the bias is stored as i32 or i64"),
-    (
-        "depthwise_conv2d_c6",
-        "at level quant: x and y have one parameter set, w one or one per slice of axis 3",
-    ),
-    ("depthwise_conv2d_c7", "at level quant: the bias is stored as i32 or i64"),
-    (
-        "fully_connected_c6",
-        "at level quant: x and y have one parameter set, w one or one per slice of axis 0",
-    ),
-    ("fully_connected_c7", "at level quant: the bias is stored as i32 or i64"),
-    ("add_c2", "at level quant: a, b and y have one parameter set each and the same storage"),
-    ("mean_c3", "at level quant: x and y have one parameter set each"),
-    ("softmax_c2", "at level quant: x and y have one parameter set each"),
-    ("concat_c4", "at level quant: inputs and y have one parameter set each and the same storage"),
-    ("max_pool2d_c4", "at level quant: x has one parameter set"),
-    ("avg_pool2d_c4", "at level quant: x has one parameter set"),
+    ("conv2d_c6", "x and y have one parameter set, w one or one per slice of axis 0"),
+    ("conv2d_c7", "the bias is stored as i32 or i64"),
+    ("depthwise_conv2d_c6", "x and y have one parameter set, w one or one per slice of axis 3"),
+    ("depthwise_conv2d_c7", "the bias is stored as i32 or i64"),
+    ("fully_connected_c6", "x and y have one parameter set, w one or one per slice of axis 0"),
+    ("fully_connected_c7", "the bias is stored as i32 or i64"),
+    ("add_c2", "a, b and y have one parameter set each and the same storage"),
+    ("mean_c3", "x and y have one parameter set each"),
+    ("softmax_c2", "x and y have one parameter set each"),
+    ("concat_c4", "inputs and y have one parameter set each and the same storage"),
+    ("max_pool2d_c4", "x has one parameter set"),
+    ("avg_pool2d_c4", "x has one parameter set"),
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {

@@ -114,7 +114,8 @@ impl<'a> Parser<'a> {
             return self.expected("'<'");
         }
         let mut shape = SmallVec::new();
-        let mut pos = self.tok.end;
+        let blank = |rest: &str| rest.len() - rest.trim_start().len();
+        let mut pos = self.tok.end + blank(&self.src[self.tok.end..]);
         loop {
             let rest = &self.src[pos..];
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
