@@ -146,22 +146,52 @@ fn write_note(note: &Note, indent: &str, out: &mut String) {
     }
 }
 
-/// Lines of `old` and `new`, those of one side only marked; a few common lines around them.
+/// Lines of `old` only with `-`, of `new` only with `+`, and up to 2 common lines around them.
 fn diff(old: &str, new: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let tail = a[same..].iter().rev().zip(b[same..].iter().rev()).take_while(|(x, y)| x == y);
-    let tail = tail.count();
-    let mut out = String::new();
-    let mut lines = |mark: char, lines: &[&str]| {
-        for line in lines {
-            let _ = writeln!(out, "{mark}{line}");
-        }
+    let common = longest_common(&a, &b);
+    let (mut i, mut j) = (0, 0);
+    let mut marked: Vec<(char, &str)> = Vec::new();
+    for (next_i, next_j) in common.into_iter().chain([(a.len(), b.len())]) {
+        marked.extend(a[i..next_i].iter().map(|line| ('-', *line)));
+        marked.extend(b[j..next_j].iter().map(|line| ('+', *line)));
+        marked.extend(a.get(next_i).map(|line| (' ', *line)));
+        (i, j) = (next_i + 1, next_j + 1);
+    }
+    let near = |k: usize| {
+        let around = k.saturating_sub(2)..(k + 3).min(marked.len());
+        marked[around].iter().any(|(mark, _)| *mark != ' ')
     };
-    lines(' ', &a[same.saturating_sub(3)..same]);
-    lines('-', &a[same..a.len() - tail]);
-    lines('+', &b[same..b.len() - tail]);
-    lines(' ', &a[a.len() - tail..a.len() - tail + tail.min(2)]);
+    let mut out = String::new();
+    for (_, (mark, line)) in marked.iter().enumerate().filter(|(k, _)| near(*k)) {
+        let _ = writeln!(out, "{mark}{line}");
+    }
+    out
+}
+
+/// Positions of the lines of a longest common subsequence.
+fn longest_common(a: &[&str], b: &[&str]) -> Vec<(usize, usize)> {
+    let width = b.len() + 1;
+    let mut best = vec![0u32; (a.len() + 1) * width];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            best[i * width + j] = match a[i] == b[j] {
+                true => best[(i + 1) * width + j + 1] + 1,
+                false => best[(i + 1) * width + j].max(best[i * width + j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while i < a.len() && j < b.len() {
+        if a[i] == b[j] {
+            out.push((i, j));
+            (i, j) = (i + 1, j + 1);
+        } else if best[(i + 1) * width + j] >= best[i * width + j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
     out
 }
 
