@@ -23,6 +23,7 @@ pub mod dce;
 mod diag;
 mod diff;
 pub mod expand_padding;
+pub mod fold_identity_lut;
 pub mod fold_zero_points;
 pub mod fuse_clamp;
 pub mod int_ops;

@@ -11,6 +11,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::cse::PASS,
         &crate::lower_quant_to_int::PASS,
         &crate::choose_signedness::PASS,
+        &crate::fold_identity_lut::PASS,
         &crate::fold_zero_points::PASS,
         &crate::fuse_clamp::PASS,
         &crate::check_accumulators::PASS,
@@ -27,7 +28,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
 /// Built-in pipelines: name, without the `@`, and pipeline string.
 pub const PIPELINES: &[(&str, &str)] = &[(
     "tflite-int",
-    "lower-quant-to-int,choose-signedness,fold-zero-points,fuse-clamp,check-accumulators,\
+    "lower-quant-to-int,choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,\
      expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
 )];
 

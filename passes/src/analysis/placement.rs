@@ -22,6 +22,9 @@ use qcc_ir::dialect::int::Op;
 use qcc_ir::{Func, Layout, OpId, OpKind, Space, TensorType, Value};
 use smallvec::SmallVec;
 
+/// Pixels in a row up to which an image is copied into its padded form.
+const SHORT_ROW: u64 = 14;
+
 /// Where a value lies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Home {
@@ -167,7 +170,8 @@ impl Placer<'_> {
             Some(Op::Pad(p)) => {
                 self.own(y);
                 let home = Home::Part { base: y, start: p.low.clone() };
-                match self.refusal(operands[0], &home) {
+                let short = self.has_short_rows(operands[0]);
+                match short.or_else(|| self.refusal(operands[0], &home)) {
                     None => self.grant(operands[0], home),
                     Some(why) => self.out.pads.push((op, why)),
                 }
@@ -177,6 +181,14 @@ impl Placer<'_> {
                 self.visit_plain_operands(op);
             }
         }
+    }
+
+    /// A small image costs less to copy than its producer loses on rows that do not follow each
+    /// other: dense rows merge into one run of pixels, which register tiles split evenly.
+    fn has_short_rows(&self, image: Value) -> Option<&'static str> {
+        let shape = &self.f.ty(image).as_tensor()?.shape;
+        let short = shape.len() == 4 && shape[2] <= SHORT_ROW;
+        short.then_some("its rows are short, kernels work better on dense ones")
     }
 
     fn visit_reshape(&mut self, op: OpId, y: Value) {

@@ -17,6 +17,9 @@ use qcc_ir::dialect::loops::DotSigns;
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
 
+/// Groups of taps that are emitted in line, without loops.
+const INLINE_GROUPS: u64 = 12;
+
 /// The register tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tile {
@@ -315,6 +318,9 @@ impl Conv {
         let t = &self.taps;
         let group = self.panel_bytes() / t.all_groups();
         let run_bytes = t.groups() * group;
+        if t.all_groups() <= INLINE_GROUPS {
+            return self.dots_inline(kb, place, by, pixels, vectors, panel, init);
+        }
         kb.fold(t.rows.0, init, |kb, row, acc| {
             let x = row.of(&place.x, t.rows.1);
             let w = row.of(&panel.weights, t.runs.0 * run_bytes);
@@ -325,6 +331,32 @@ impl Conv {
                 self.run(kb, &step, acc)
             })
         })
+    }
+
+    /// All taps without loops.
+    #[allow(clippy::too_many_arguments)]
+    fn dots_inline(
+        &self,
+        kb: &mut Kb,
+        place: &Place,
+        by: &PixelLoop,
+        pixels: u64,
+        vectors: u64,
+        panel: &Panel,
+        init: &[Value],
+    ) -> Vec<Value> {
+        let t = &self.taps;
+        let group = self.panel_bytes() / t.all_groups();
+        let mut acc = init.to_vec();
+        for k in 0..t.all_groups() {
+            let (run, g) = (k / t.groups(), k % t.groups());
+            let (row, run) = (run / t.runs.0, run % t.runs.0);
+            let x = place.x.at((row * t.rows.1 + run * t.runs.1 + 4 * g) as i64);
+            let w = panel.weights.at((k * group) as i64);
+            let step = Step { x, w, pixel: by.x, pixels, vectors, group };
+            acc = self.block(kb, &step, 1, &acc);
+        }
+        acc
     }
 
     /// One run: steps of 16 bytes in a loop, then what is left.
@@ -360,13 +392,26 @@ impl Conv {
 
     fn products_i8(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
-        let weights: Vec<Value> =
-            (0..at.vectors).map(|v| kb.load_v128(DType::I8, &w.at(16 * v as i64))).collect();
-        for p in 0..at.pixels {
-            let x = kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
-            for (v, &weight) in weights.iter().enumerate() {
-                let a = &mut acc[p as usize * at.vectors as usize + v];
-                *a = kb.dot4(signs, *a, x, weight);
+        // The longer side streams through one register.
+        let weight = |kb: &mut Kb, v: u64| kb.load_v128(DType::I8, &w.at(16 * v as i64));
+        let pixel = |kb: &mut Kb, p: u64| {
+            kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64))
+        };
+        let mut product = |kb: &mut Kb, p: u64, v: u64, x: Value, weight: Value| {
+            let a = &mut acc[(p * at.vectors + v) as usize];
+            *a = kb.dot4(signs, *a, x, weight);
+        };
+        if at.pixels >= at.vectors {
+            let weights: Vec<Value> = (0..at.vectors).map(|v| weight(kb, v)).collect();
+            for p in 0..at.pixels {
+                let x = pixel(kb, p);
+                (0..at.vectors).for_each(|v| product(kb, p, v, x, weights[v as usize]));
+            }
+        } else {
+            let pixels: Vec<Value> = (0..at.pixels).map(|p| pixel(kb, p)).collect();
+            for v in 0..at.vectors {
+                let weight = weight(kb, v);
+                (0..at.pixels).for_each(|p| product(kb, p, v, pixels[p as usize], weight));
             }
         }
     }

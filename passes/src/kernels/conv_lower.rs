@@ -130,15 +130,14 @@ fn no_padding(pad: [u32; 4]) -> Result<(), String> {
     }
 }
 
-/// A dense tensor as `[1, 1, rows, columns]`.
+/// A tensor as `[1, 1, rows, columns]`: dense, or a matrix with any distance between its rows.
 fn matrix(v: &View, columns: u64) -> Result<View, String> {
     let size = v.dtype.size() as u64;
     let rows = if columns == 0 { 0 } else { v.len() / columns };
-    let one_per_row = v.shape.len() >= 2 && v.shape[v.shape.len() - 1] == columns;
-    let stride = match v.is_dense() {
-        true => columns * size,
-        false if one_per_row && v.is_dense_inner() && rows == 1 => columns * size,
-        false => return Err("rows of a matrix must follow each other in memory".into()),
+    let stride = match v.shape.as_slice() {
+        _ if v.is_dense() => columns * size,
+        [_, k] if *k == columns && v.is_dense_inner() => v.strides[0],
+        _ => return Err("the rows of a matrix must be contiguous".into()),
     };
     Ok(View {
         shape: vec![1, 1, rows, columns],
@@ -296,9 +295,7 @@ fn constant(name: &str, bytes: Vec<u8>) -> Arg {
 // ---- kernels ----
 
 fn scalar(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
-    if site.n_operands() > 5 {
-        return Err("row sums need constant 8-bit weights".into());
-    }
+    // Row sums, if any, are not needed: each weight's zero point is taken away from it.
     let finish = exact_finish(layer);
     let entries = finish.pack_exact(&channels(site, layer)?);
     let kernel = ScalarConv {
@@ -431,21 +428,32 @@ const WEIGHTS_IN_CACHE: u64 = 24 << 10;
 fn choose_tile(conv: &mut Conv, registers: u32) {
     let row = conv.innermost_pixels();
     let candidates: &[(u64, u64)] = match (conv.dot, registers) {
-        (Dot::I16, 16) => &[(4, 2), (2, 4), (1, 8), (8, 1)],
+        (Dot::I16, 16) => &[(2, 4), (3, 3), (4, 2), (1, 8), (8, 1)],
         (Dot::I16, _) => &[(4, 4), (8, 2), (2, 8), (1, 8)],
-        (_, 16) => &[(6, 2), (4, 3), (2, 4), (1, 8), (8, 1)],
-        (_, _) => &[(4, 6), (6, 4), (8, 3), (8, 2), (2, 8), (1, 8)],
+        (_, 16) => &[(6, 2), (4, 3), (3, 4), (2, 6), (12, 1), (1, 12)],
+        (_, _) => &[(4, 6), (6, 4), (8, 3), (12, 2), (2, 8), (1, 12)],
     };
     let out = conv.y.shape[3];
+    let groups = conv.taps.all_groups();
     let cost = |&(pixels, vectors): &(u64, u64)| {
-        let pixels = even_tile(row, pixels);
         let tiles = row.div_ceil(pixels) * out.div_ceil(4 * vectors);
-        let used = vectors.min(out.div_ceil(4));
-        let step = pixels * used + (pixels + used) / 2 + 1;
-        (tiles * step, pixels, vectors)
+        tiles * (step_cost(pixels, vectors) * groups + TILE_COST)
     };
-    let best = candidates.iter().map(cost).min_by_key(|c| c.0).expect("a candidate");
-    conv.tile = Tile { pixels: best.1, vectors: best.2.min(out.div_ceil(4)) };
+    let narrower = |&(pixels, vectors): &(u64, u64)| {
+        (1..=pixels.min(row)).rev().map(move |p| (p, vectors.min(out.div_ceil(4))))
+    };
+    let best = candidates.iter().flat_map(narrower).min_by_key(cost);
+    let (pixels, vectors) = best.expect("there is a candidate of one pixel");
+    conv.tile = Tile { pixels, vectors };
     let weights = out * conv.taps.all_groups() * 4;
     conv.panels_inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
+}
+
+/// Half cycles of what a tile costs besides its steps.
+const TILE_COST: u64 = 40;
+
+/// Half cycles of one step (four taps) of a tile: two dot products and two loads per cycle, four
+/// cycles from one dot product to the next on the same accumulator.
+fn step_cost(pixels: u64, vectors: u64) -> u64 {
+    (pixels * vectors).max(pixels + vectors).max(8) + 1
 }

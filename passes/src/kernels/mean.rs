@@ -46,7 +46,7 @@ impl Kernel for Mean {
         let channels = inner.map_or(1, |d| self.x.shape[d]);
         let shape: Vec<u64> = kept.iter().map(|&d| self.x.shape[d]).collect();
         let x_strides: Vec<u64> = kept.iter().map(|&d| self.x.strides[d]).collect();
-        let y_strides = dense(&shape, channels * step);
+        let (y_strides, step) = self.output_strides(&kept, inner, channels * step, &shape);
         let sums = Sums {
             dtype: self.x.dtype,
             taps: taps.clone(),
@@ -63,6 +63,25 @@ impl Kernel for Mean {
 }
 
 impl Mean {
+    /// Strides of the output along the kept axes but the innermost, and along that one.
+    fn output_strides(
+        &self,
+        outer: &[usize],
+        inner: Option<usize>,
+        row: u64,
+        shape: &[u64],
+    ) -> (Vec<u64>, u64) {
+        if self.y.shape.len() == self.x.shape.len() {
+            let step = inner.map_or(0, |d| self.y.strides[d]);
+            return (outer.iter().map(|&d| self.y.strides[d]).collect(), step);
+        }
+        if self.y.shape.len() == outer.len() + usize::from(inner.is_some()) {
+            let (strides, step) = self.y.strides.split_at(outer.len());
+            return (strides.to_vec(), step.first().copied().unwrap_or(0));
+        }
+        (dense(shape, row), self.y.dtype.size() as u64)
+    }
+
     fn outputs(&self, kb: &mut Kb, sums: &Sums, x: &Addr, y: &Addr, step: u64) {
         let count: u64 = sums.taps.iter().map(|t| t.0).product();
         let offset = self.zp[0].wrapping_mul(count as i32);
@@ -93,11 +112,12 @@ fn dense(shape: &[u64], unit: u64) -> Vec<u64> {
 /// Lowers `int.mean`.
 ///
 /// # Errors
-/// The output is not dense.
+/// The output has a rank of its own and is not dense.
 pub fn lower(site: &Site, op: &int::Mean) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
-    if !y.is_dense() {
-        return Err("the output of a mean must be dense".into());
+    let kept = x.shape.len() - op.axes.len();
+    if !y.is_dense() && y.shape.len() != x.shape.len() && y.shape.len() != kept {
+        return Err("an output of another rank must be dense".into());
     }
     let kernel =
         Mean { x, y, axes: op.axes.clone(), zp: [op.x_zp, op.y_zp], bounds: [op.lo, op.hi] };
