@@ -118,13 +118,11 @@ fn clamp(c: &mut OpCheck, n: u32, lo: i32, hi: i32) {
 fn conv(c: &mut OpCheck, op: &Op) {
     let (rescale, lo, hi, per_window) = match op {
         Op::Conv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::conv2d(c, &window, o.groups);
+            shapes::conv2d(c, &Window::new(o.stride, o.dilation, o.pad), o.groups);
             (o.rescale, o.lo, o.hi, u64::from(o.groups))
         }
         Op::DepthwiseConv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::depthwise_conv2d(c, &window);
+            shapes::depthwise_conv2d(c, &Window::new(o.stride, o.dilation, o.pad));
             (o.rescale, o.lo, o.hi, c.tensor(0).shape.last().copied().unwrap_or(0))
         }
         Op::FullyConnected(o) => {

@@ -10,28 +10,17 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {
-    let no_dilation = [1, 1];
     match op {
         Op::FakeQuant(o) => fake_quant(c, o),
-        Op::Conv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::conv2d(c, &window, o.groups);
-        }
+        Op::Conv2d(o) => shapes::conv2d(c, &Window::new(o.stride, o.dilation, o.pad), o.groups),
         Op::DepthwiseConv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::depthwise_conv2d(c, &window);
+            shapes::depthwise_conv2d(c, &Window::new(o.stride, o.dilation, o.pad))
         }
         Op::FullyConnected(_) => shapes::fully_connected(c),
         Op::Add(_) => shapes::add(c),
         Op::Activation(_) => shapes::same_shape(c),
-        Op::MaxPool2d(o) => {
-            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
-            shapes::pool2d(c, o.window, &window);
-        }
-        Op::AvgPool2d(o) => {
-            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
-            shapes::pool2d(c, o.window, &window);
-        }
+        Op::MaxPool2d(o) => shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad)),
+        Op::AvgPool2d(o) => shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad)),
         Op::Mean(o) => shapes::mean(c, &o.axes),
         Op::Softmax(_) => shapes::softmax(c),
         Op::Concat(o) => shapes::concat(c, o.axis),

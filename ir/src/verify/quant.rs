@@ -21,17 +21,14 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {
-    let no_dilation = [1, 1];
     match op {
         Op::Quantize(_) | Op::Dequantize(_) | Op::Requantize(_) => shapes::same_shape(c),
         Op::Conv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::conv2d(c, &window, o.groups);
+            shapes::conv2d(c, &Window::new(o.stride, o.dilation, o.pad), o.groups);
             params_of_conv(c, 0);
         }
         Op::DepthwiseConv2d(o) => {
-            let window = Window { stride: o.stride, dilation: o.dilation, pad: o.pad };
-            shapes::depthwise_conv2d(c, &window);
+            shapes::depthwise_conv2d(c, &Window::new(o.stride, o.dilation, o.pad));
             params_of_conv(c, 3);
         }
         Op::FullyConnected(_) => {
@@ -43,13 +40,11 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
         }
         Op::MaxPool2d(o) => {
-            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
-            shapes::pool2d(c, o.window, &window);
+            shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad));
             uniform(c, 4, &[c.tensor(0)], true);
         }
         Op::AvgPool2d(o) => {
-            let window = Window { stride: o.stride, dilation: no_dilation, pad: o.pad };
-            shapes::pool2d(c, o.window, &window);
+            shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad));
             uniform(c, 4, &[c.tensor(0)], true);
         }
         Op::Mean(o) => {
@@ -60,9 +55,7 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::softmax(c);
             uniform(c, 2, &[c.tensor(0), c.result(0)], false);
         }
-        Op::ResizeBilinear(o) => {
-            shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
-        }
+        Op::ResizeBilinear(o) => shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers),
         Op::ArgMax(o) => shapes::arg_max(c, o.axis),
         Op::Concat(o) => {
             shapes::concat(c, o.axis);

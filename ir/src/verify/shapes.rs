@@ -58,6 +58,14 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// A convolution's.
+    pub fn new(stride: [u32; 2], dilation: [u32; 2], pad: [u32; 4]) -> Self {
+        Window { stride, dilation, pad }
+    }
+    /// A pooling's.
+    pub fn dense(stride: [u32; 2], pad: [u32; 4]) -> Self {
+        Window { stride, dilation: [1, 1], pad }
+    }
     /// Height and width of the output; `None` if the window does not fit once.
     pub fn out(&self, image: [u64; 2], taps: [u64; 2]) -> Option<[u64; 2]> {
         let along = |d: usize| {
