@@ -78,6 +78,10 @@ impl TestModule {
         let ty = Type::tensor(shape, self.dtype(x));
         self.push(int::Reshape {}, &[x], ty)
     }
+    pub fn lut(&mut self, x: Value, table: Value) -> Value {
+        let ty = Type::tensor(&self.shape(x), self.dtype(table));
+        self.push(int::Lut {}, &[x, table], ty)
+    }
     pub fn arg_max(&mut self, x: Value, axis: u32) -> Value {
         let mut shape = self.shape(x);
         shape.remove(axis as usize);

@@ -11,8 +11,8 @@
 //!
 //! A wish is refused when the operand is a constant, an input of the function or a view, has a
 //! home already, must be dense and would not be, or would lie in an output and is read by others
-//! (an output has no slack behind it, and other readers may over-read). A refused `int.pad` copies;
-//! every other refusal is listed in [`Placement::copies`] and cured by an `int.copy`.
+//! (an output has no slack behind it, and other readers may over-read). A refused `int.pad` copies,
+//! and so does one of an image with short rows, whose kernels work better on dense ones; every other refusal is listed in [`Placement::copies`] and cured by an `int.copy`.
 
 use crate::consts::is_const;
 use crate::int_ops::int_op;
