@@ -1,4 +1,5 @@
 //! The test harness: text tests, goldens, differential tests.
 
+pub mod pass_runner;
 pub mod runners;
 pub mod text_test;

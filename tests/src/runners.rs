@@ -8,7 +8,8 @@ use qcc_ir::verify::{VerifyError, verify};
 pub type Runner = fn(&Case) -> Result<Vec<Note>, String>;
 
 /// Every runner, by its word.
-pub const RUNNERS: &[(&str, Runner)] = &[("parse", run_parse), ("verify", run_verify)];
+pub const RUNNERS: &[(&str, Runner)] =
+    &[("parse", run_parse), ("verify", run_verify), ("passes", crate::pass_runner::run_passes)];
 
 /// The runner called `word`.
 ///

@@ -1,0 +1,38 @@
+//! `//! run: passes PIPELINE`: runs passes and shows the module that comes out.
+//!
+//! Expected are the errors, the remarks, and the printed module unless there was an error. The
+//! verifier runs after every pass, and outputs are compared before and after each one where the
+//! interpreter can run the module. The target is an x86-64 machine with AVX2.
+
+use crate::runners::parse_case;
+use crate::text_test::{Case, Note};
+use qcc_passes::{DiffEach, PassContext, PassManager, Pipeline, Registry, TargetInfo};
+use qcc_runtime::{Arch, CpuLevel};
+
+/// Runs the pipeline that stands behind the runner's name.
+///
+/// # Errors
+/// None: whatever goes wrong is a note.
+pub fn run_passes(case: &Case) -> Result<Vec<Note>, String> {
+    let mut m = match parse_case(case) {
+        Ok(parsed) => parsed.module,
+        Err(mistakes) => return Ok(mistakes),
+    };
+    let registry = Registry::default();
+    let pipeline = match Pipeline::parse(case.args, &registry) {
+        Ok(pipeline) => pipeline,
+        Err(e) => return Ok(vec![Note::whole(format!("error {e}"))]),
+    };
+    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86V3 };
+    let mut ctx = PassContext::new(target);
+    let diff_each = Some(DiffEach { seed: 1, runs: 3 });
+    let mut manager = PassManager { verify_each: true, diff_each, ..Default::default() };
+    let done = manager.run(&pipeline, &registry, &mut m, &mut ctx);
+    let mut notes: Vec<Note> =
+        ctx.remarks.iter().map(|r| Note::whole(format!("remark {r}"))).collect();
+    match done {
+        Err(errors) => notes.extend(errors.0.iter().map(|e| Note::whole(format!("error {e}")))),
+        Ok(()) => notes.push(Note::whole(qcc_ir::text::print(&m))),
+    }
+    Ok(notes)
+}
