@@ -1,11 +1,15 @@
-//! `--diff-each`: the interpreter's outputs before and after a pass, compared as the pass promised.
+//! `--diff-each`: a module's outputs before and after a pass, compared as the pass promised.
 //!
 //! Inputs are drawn from a seeded generator, from the codes' whole range for integers and from
-//! [-4, 4) for floats, so two runs of the compiler see the same numbers.
+//! [-4, 4) for floats, so two runs of the compiler see the same numbers. Who computes the outputs
+//! is up to the caller: the interpreter, or compiled code.
 
-use crate::{Drift, PassContext};
-use qcc_ir::Module;
+use crate::{Drift, PassContext, Remark};
+use qcc_ir::{Module, TensorType};
 use qcc_runtime::Tensor;
+
+/// Runs `main` of a module: inputs to outputs, or why it cannot.
+pub type Evaluate = fn(&Module, &[Tensor]) -> Result<Vec<Tensor>, String>;
 
 /// How to compare.
 #[derive(Clone, Copy, Debug)]
@@ -14,22 +18,148 @@ pub struct DiffEach {
     pub seed: u64,
     /// How many sets of inputs.
     pub runs: usize,
+    /// Runs a module.
+    pub evaluate: Evaluate,
 }
+
+/// How much of a float a pass may move that reorders additions: a few hundred roundings of 2^-24.
+const FLOAT_REASSOC_TOLERANCE: f64 = 1e-4;
 
 /// What a module computed: outputs per set of inputs.
 pub(crate) struct Outputs(Vec<Vec<Tensor>>);
 
 impl DiffEach {
-    /// The outputs of `m`; a remark and nothing when it cannot be interpreted.
-    pub(crate) fn run(&self, _m: &Module, _ctx: &mut PassContext) -> Option<Outputs> {
-        None
+    /// The outputs of `m`; a remark and nothing when it cannot be run.
+    pub(crate) fn run(&self, m: &Module, ctx: &mut PassContext) -> Option<Outputs> {
+        match (0..self.runs).map(|r| self.run_once(m, r as u64)).collect() {
+            Ok(all) => Some(Outputs(all)),
+            Err(why) => {
+                let message = format!("not compared after '{}': {why}", ctx.pass);
+                let remark = Remark { pass: "diff-each", loc: String::new(), message };
+                ctx.remarks.push(remark);
+                None
+            }
+        }
+    }
+
+    fn run_once(&self, m: &Module, run: u64) -> Result<Vec<Tensor>, String> {
+        let main = m.main().ok_or("there is no function 'main'")?;
+        let mut random = SplitMix(self.seed.wrapping_add(run.wrapping_mul(0x9E37_79B9)));
+        let mut inputs = Vec::new();
+        for &p in m.funcs[main].params() {
+            let ty = m.funcs[main].ty(p).as_tensor().ok_or("its inputs are not tensors")?;
+            inputs.push(random.tensor(ty)?);
+        }
+        (self.evaluate)(m, &inputs)
     }
 }
 
 impl Outputs {
-    /// Are these as `after` promises?
+    /// Are those after the pass as it promised?
     pub(crate) fn compare(&self, after: &Outputs, drift: Drift) -> Result<(), String> {
-        let _ = (&self.0, &after.0, drift);
+        for (run, (a, b)) in self.0.iter().zip(&after.0).enumerate() {
+            if a.len() != b.len() {
+                return Err(format!("{} outputs became {}", a.len(), b.len()));
+            }
+            for (k, (a, b)) in a.iter().zip(b).enumerate() {
+                let what = |e| format!("output {k} changed (input set {run}): {e}");
+                compare(a, b, drift).map_err(what)?;
+            }
+        }
         Ok(())
+    }
+}
+
+fn compare(a: &Tensor, b: &Tensor, drift: Drift) -> Result<(), String> {
+    if (a.dtype(), a.shape()) != (b.dtype(), b.shape()) {
+        let of = |t: &Tensor| format!("{:?} of {}", t.shape(), t.dtype());
+        return Err(format!("{} became {}", of(a), of(b)));
+    }
+    if a.bytes() == b.bytes() {
+        return Ok(());
+    }
+    let allowed = |a: f64| match drift {
+        Drift::Exact => 0.0,
+        Drift::Lsb(n) => n as f64,
+        Drift::Quantizes => f64::INFINITY,
+        Drift::FloatReassoc => FLOAT_REASSOC_TOLERANCE * a.abs().max(1.0),
+    };
+    // Equal values of unequal bytes are zeros of unequal signs; NaN equals itself here.
+    let differs = |&(_, a, b): &(usize, f64, f64)| {
+        !(a == b || (a - b).abs() <= allowed(a) || (a.is_nan() && b.is_nan()))
+    };
+    let values = a.to_f64_vec().into_iter().zip(b.to_f64_vec()).enumerate();
+    let bad: Vec<_> = values.map(|(i, (a, b))| (i, a, b)).filter(differs).collect();
+    match bad.first() {
+        None => Ok(()),
+        Some((i, a, b)) => Err(format!(
+            "{} elements differ, first element {i}: {a} became {b} (allowed: {drift})",
+            bad.len()
+        )),
+    }
+}
+
+/// A generator whose every seed is good.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn tensor(&mut self, ty: &TensorType) -> Result<Tensor, String> {
+        let dtype = ty.storage();
+        let shape: Vec<usize> = ty.shape.iter().map(|&d| d as usize).collect();
+        let mut t = Tensor::try_zeros(dtype, shape).map_err(|e| e.to_string())?;
+        let (lo, hi) = dtype.min_max();
+        for i in 0..t.len() {
+            let bits = self.next();
+            match dtype.is_float() {
+                true => t.set_f64(i, (bits >> 40) as f64 / (1 << 21) as f64 - 4.0),
+                false => {
+                    t.set_i64(i, lo.wrapping_add((bits % hi.abs_diff(lo).saturating_add(1)) as i64))
+                }
+            }
+        }
+        Ok(t)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qcc_runtime::DType;
+
+    fn outputs(values: &[i64]) -> Outputs {
+        let t = crate::consts::int_tensor(DType::I8, &[values.len()], values.iter().copied());
+        Outputs(vec![vec![t]])
+    }
+
+    #[test]
+    fn drift_is_what_the_pass_promised() {
+        let (a, b) = (outputs(&[1, 2, 3]), outputs(&[1, 3, 3]));
+        assert_eq!(a.compare(&a, Drift::Exact), Ok(()));
+        assert_eq!(
+            a.compare(&b, Drift::Exact).unwrap_err(),
+            "output 0 changed (input set 0): 1 elements differ, first element 1: 2 became 3 \
+             (allowed: exact)"
+        );
+        assert_eq!(a.compare(&b, Drift::Lsb(1)), Ok(()));
+        assert!(a.compare(&outputs(&[1, 4, 3]), Drift::Lsb(1)).is_err());
+        assert_eq!(a.compare(&outputs(&[9, 9, 9]), Drift::Quantizes), Ok(()));
+        assert!(a.compare(&outputs(&[1]), Drift::Quantizes).is_err());
+    }
+
+    #[test]
+    fn inputs_are_seeded_and_cover_the_codes() {
+        let ty = TensorType::plain(&[4096], DType::I8);
+        let codes = SplitMix(1).tensor(&ty).unwrap().to_i64_vec();
+        assert_eq!(codes, SplitMix(1).tensor(&ty).unwrap().to_i64_vec());
+        assert_eq!(codes.iter().min(), Some(&-128));
+        assert_eq!(codes.iter().max(), Some(&127));
     }
 }

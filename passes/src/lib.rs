@@ -22,6 +22,8 @@ pub mod cse;
 pub mod dce;
 mod diag;
 mod diff;
+#[cfg(test)]
+mod eval;
 pub mod expand_padding;
 pub mod fold_identity_lut;
 pub mod fold_zero_points;
@@ -43,7 +45,7 @@ pub mod verify;
 
 pub use context::{PassContext, Remark, TargetInfo};
 pub use diag::{Diagnostic, Diagnostics};
-pub use diff::DiffEach;
+pub use diff::{DiffEach, Evaluate};
 pub use manager::{PassManager, PassTime, PrintAt, Printer, When};
 pub use pass::{Drift, LevelSet, OptionKind, OptionSpec, Options, Pass, PassFn};
 pub use pipeline::{Pipeline, PipelineError, Step};

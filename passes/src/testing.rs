@@ -258,7 +258,7 @@ pub fn run_pipeline(mut m: Module, pipeline: &str) -> Module {
 
 pub fn check_exact(m: &Module, pipeline: &str) -> Module {
     let mut m = m.clone();
-    let diff = Some(DiffEach { seed: 1, runs: 4 });
+    let diff = Some(DiffEach { seed: 1, runs: 4, evaluate: crate::eval::evaluate });
     let ctx = run_with(&mut m, pipeline, diff).unwrap_or_else(|e| panic!("{e}"));
     let skipped = ctx.remarks.iter().find(|r| r.pass == "diff-each");
     assert!(skipped.is_none(), "not compared: {skipped:?}");
