@@ -1,12 +1,11 @@
 //! `//! run: passes PIPELINE`: runs passes and shows the module that comes out.
 //!
 //! Expected are the errors, the remarks, and the printed module unless there was an error. The
-//! verifier runs after every pass, and outputs are compared before and after each one where the
-//! interpreter can run the module. The target is an x86-64 machine with AVX2.
+//! verifier runs after every pass. The target is an x86-64 machine with AVX2.
 
 use crate::runners::parse_case;
 use crate::text_test::{Case, Note};
-use qcc_passes::{DiffEach, PassContext, PassManager, Pipeline, Registry, TargetInfo};
+use qcc_passes::{PassContext, PassManager, Pipeline, Registry, TargetInfo};
 use qcc_runtime::{Arch, CpuLevel};
 
 /// Runs the pipeline that stands behind the runner's name.
@@ -25,8 +24,7 @@ pub fn run_passes(case: &Case) -> Result<Vec<Note>, String> {
     };
     let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86V3 };
     let mut ctx = PassContext::new(target);
-    let diff_each = Some(DiffEach { seed: 1, runs: 3 });
-    let mut manager = PassManager { verify_each: true, diff_each, ..Default::default() };
+    let mut manager = PassManager { verify_each: true, ..Default::default() };
     let done = manager.run(&pipeline, &registry, &mut m, &mut ctx);
     let mut notes: Vec<Note> =
         ctx.remarks.iter().map(|r| Note::whole(format!("remark {r}"))).collect();
