@@ -88,6 +88,10 @@ impl JitProgram {
         })
     }
 
+    /// Whether [`JitProgram::run_step`] may be called.
+    pub fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
     /// Bytes of constants.
     pub fn const_bytes(&self) -> usize {
         self.consts.len()

@@ -7,8 +7,10 @@
 //! After `qcc_ir::verify` and `prove-bounds` accept a module, emission may return an error but
 //! never panics, and no emitted access leaves its buffer.
 
+pub mod aot;
 pub mod clif;
 mod error;
+pub mod header;
 pub mod isa;
 pub mod jit;
 pub mod program;

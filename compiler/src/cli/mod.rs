@@ -1,0 +1,238 @@
+//! The `qcc` command: arguments in, exit status out.
+//!
+//! Exit status: 0 done; 1 the input or the options are at fault; 2 wrong usage; 3 `check` found
+//! outputs outside the tolerance. Whatever a command writes to a file appears whole or not at all.
+
+mod bench;
+mod check;
+mod compile;
+mod inspect;
+mod opt;
+mod output;
+mod run;
+mod tables;
+
+use crate::{Compiler, Cpu, Error, Result};
+use clap::{Args, Parser, Subcommand};
+use qcc_passes::PrintAt;
+use qcc_runtime::cpu::Arch;
+use std::process::ExitCode;
+
+/// Turns a quantized neural network into native integer code.
+#[derive(Parser, Debug)]
+#[command(name = "qcc", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Global {
+    /// Print the IR before PASS (or `all`), to standard error.
+    #[arg(long, global = true, value_name = "PASS")]
+    print_ir_before: Vec<String>,
+    /// Print the IR after PASS (or `all`), to standard error.
+    #[arg(long, global = true, value_name = "PASS")]
+    print_ir_after: Vec<String>,
+    /// Print how long each pass took.
+    #[arg(long, global = true)]
+    time_passes: bool,
+    /// Verify the IR after every pass.
+    #[arg(long, global = true)]
+    verify_each: bool,
+    /// Interpret the IR before and after every pass and compare.
+    #[arg(long, global = true)]
+    diff_each: bool,
+    /// Print what passes did, proved or skipped; with a name, that pass only.
+    #[arg(long, global = true, value_name = "PASS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "all")]
+    remarks: Option<String>,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Colour in messages.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto",
+          value_parser = ["auto", "always", "never"])]
+    color: String,
+    /// Say nothing but results and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+/// How a model is read and for which CPU it is compiled.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ModelOptions {
+    /// CPU level: a name that `qcc targets` lists, `native` or `baseline`.
+    #[arg(long, value_name = "NAME")]
+    cpu: Option<String>,
+    /// Threads that a run may use.
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: String,
+    /// The batch size where the model leaves it open.
+    #[arg(long, value_name = "N")]
+    batch: Option<u64>,
+    /// The full shape of an input, as INPUT=1x224x224x3.
+    #[arg(long, value_name = "INPUT=SHAPE")]
+    shape: Vec<String>,
+    /// Another pipeline than the built-in one.
+    #[arg(long, value_name = "PIPELINE")]
+    passes: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Compile a model to an object, a library, a header, or a text of some stage.
+    Compile(compile::CompileArgs),
+    /// Run a model on arrays or an image.
+    Run(run::RunArgs),
+    /// Compare a model's outputs with a golden file.
+    Check(check::CheckArgs),
+    /// Time a model.
+    Bench(bench::BenchArgs),
+    /// Quantize a float model (not available yet).
+    Quantize(tables::Unavailable),
+    /// List a model's layers.
+    Inspect(inspect::InspectArgs),
+    /// Run passes on a module and print it.
+    Opt(opt::OptArgs),
+    /// Shrink a failing module (not available yet).
+    Reduce(tables::Unavailable),
+    /// List targets and CPU levels.
+    Targets,
+    /// List passes and pipelines.
+    Passes,
+    /// Print a completion script.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a command ends with when nothing went wrong with its input.
+pub(crate) enum Outcome {
+    /// Exit status 0.
+    Done,
+    /// Exit status 3.
+    Mismatch,
+}
+
+/// Runs the command line; never panics.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let result = std::panic::catch_unwind(|| dispatch(&cli));
+    match result {
+        Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::Mismatch)) => ExitCode::from(3),
+        Ok(Err(e)) => {
+            output::error(&e, &cli.global);
+            ExitCode::from(1)
+        }
+        Err(_) => {
+            eprintln!("error: this is a bug in qcc; please report it with the model and command");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Outcome> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Compile(args) => compile::compile(args, global),
+        Command::Run(args) => run::run(args, global),
+        Command::Check(args) => check::check(args, global),
+        Command::Bench(args) => bench::bench(args, global),
+        Command::Inspect(args) => inspect::inspect(args, global),
+        Command::Opt(args) => opt::opt(args, global),
+        Command::Quantize(_) => Err(tables::unavailable("quantize")),
+        Command::Reduce(_) => Err(tables::unavailable("reduce")),
+        Command::Targets => tables::targets(),
+        Command::Passes => tables::passes(),
+        Command::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(*shell, &mut command, "qcc", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+impl Global {
+    /// Prints remarks and pass times that were asked for.
+    fn report(&self, remarks: &[qcc_passes::Remark], times: &[qcc_passes::PassTime]) {
+        if let Some(pass) = &self.remarks {
+            for r in remarks.iter().filter(|r| pass == "all" || r.pass == pass) {
+                eprintln!("remark: {r}");
+            }
+        }
+        if self.time_passes {
+            for t in times {
+                eprintln!("{:10.3} ms  {}", t.time.as_secs_f64() * 1e3, t.step);
+            }
+        }
+    }
+}
+
+impl ModelOptions {
+    /// A compiler for an architecture with these options.
+    fn compiler(&self, global: &Global, arch: Arch) -> Result<Compiler> {
+        let here = Arch::host() == Some(arch);
+        let default = if here { "native" } else { "baseline" };
+        let cpu = self.cpu.as_deref().unwrap_or(default);
+        if cpu.contains(',') {
+            let what = "several CPU levels in one object are not available yet; give one";
+            return Err(Error::Input(format!("--cpu {cpu}: {what}")));
+        }
+        let mut c = Compiler::new().cpu(Cpu::named(cpu, arch)?).threads(self.thread_count()?);
+        if let Some(n) = self.batch {
+            if n == 0 {
+                return Err(Error::Input("--batch must be at least 1".into()));
+            }
+            c = c.batch(n);
+        }
+        for s in &self.shape {
+            let (name, shape) = parse_shape(s)?;
+            c = c.shape(&name, &shape);
+        }
+        if let Some(p) = &self.passes {
+            c = c.passes(p);
+        }
+        c.verify_each = global.verify_each;
+        c.diff_each = global.diff_each;
+        c.print_before = print_at(&global.print_ir_before);
+        c.print_after = print_at(&global.print_ir_after);
+        Ok(c)
+    }
+
+    fn thread_count(&self) -> Result<usize> {
+        let counts = self.threads.split(',').map(|n| n.trim().parse::<usize>());
+        let counts: std::result::Result<Vec<usize>, _> = counts.collect();
+        match counts.ok().and_then(|c| c.into_iter().max()) {
+            Some(n) if n > 0 => Ok(n),
+            _ => Err(Error::Input(format!("--threads {}: not a number of at least 1", self.threads))),
+        }
+    }
+}
+
+fn print_at(names: &[String]) -> PrintAt {
+    match names {
+        [] => PrintAt::Never,
+        _ if names.iter().any(|n| n == "all") => PrintAt::All,
+        _ => PrintAt::Passes(names.iter().cloned().collect()),
+    }
+}
+
+/// `INPUT=1x224x224x3`
+fn parse_shape(text: &str) -> Result<(String, Vec<u64>)> {
+    let fail = || Error::Input(format!("--shape {text}: expected INPUT=1x224x224x3"));
+    let (name, shape) = text.rsplit_once('=').ok_or_else(fail)?;
+    let extents: std::result::Result<Vec<u64>, _> = shape.split('x').map(str::parse).collect();
+    Ok((name.to_string(), extents.map_err(|_| fail())?))
+}

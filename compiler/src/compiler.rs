@@ -1,0 +1,209 @@
+//! Options, and the way from a model to code.
+
+use crate::{Cpu, Error, Model, Result, Source};
+use qcc_codegen::jit::{JitOptions, JitProgram};
+use qcc_codegen::{CodegenError, Target};
+use qcc_import::ImportOptions;
+use qcc_ir::Module;
+use qcc_passes::{
+    DiffEach, PassContext, PassManager, PassTime, Pipeline, PrintAt, Registry, Remark, TargetInfo,
+    When,
+};
+use qcc_runtime::cpu::CpuLevel;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The passes from the quant level to kernels.
+pub const DEFAULT_PIPELINE: &str = "@tflite-int,lower-int-to-loop,prove-bounds";
+
+/// Turns models into code. Options first, then one of the `compile_…` methods.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    cpu: Cpu,
+    threads: usize,
+    pipeline: Option<String>,
+    registry: Registry,
+    import: ImportOptions,
+    /// Verify the module after every pass.
+    pub verify_each: bool,
+    /// Interpret the module around every pass and compare.
+    pub diff_each: bool,
+    /// Print the module before these passes, to standard error.
+    pub print_before: PrintAt,
+    /// Print the module after these passes, to standard error.
+    pub print_after: PrintAt,
+    /// One function per kernel call, so that [`crate::Session::profile`] works.
+    pub profile: bool,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Compiler::new()
+    }
+}
+
+/// A lowered module and what was said on the way.
+#[derive(Clone, Debug)]
+pub struct Artefact {
+    /// The module after the last pass.
+    pub module: Module,
+    /// Remarks of all passes.
+    pub remarks: Vec<Remark>,
+    /// How long each pass took.
+    pub times: Vec<PassTime>,
+}
+
+impl Compiler {
+    /// For this machine, one thread.
+    pub fn new() -> Compiler {
+        Compiler {
+            cpu: Cpu::native(),
+            threads: 1,
+            pipeline: None,
+            registry: Registry::default(),
+            import: ImportOptions::default(),
+            verify_each: false,
+            diff_each: false,
+            print_before: PrintAt::Never,
+            print_after: PrintAt::Never,
+            profile: false,
+        }
+    }
+    /// Instructions that may be used.
+    pub fn cpu(mut self, cpu: Cpu) -> Self {
+        self.cpu = cpu;
+        self
+    }
+    /// Threads that a run may use. Kernels run on one thread today; any number gives the same bits.
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = n.max(1);
+        self
+    }
+    /// Another pipeline than [`DEFAULT_PIPELINE`].
+    pub fn passes(mut self, pipeline: &str) -> Self {
+        self.pipeline = Some(pipeline.to_string());
+        self
+    }
+    /// Passes of your own, by name in pipelines.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+    /// The batch size where the model leaves it open.
+    pub fn batch(mut self, n: u64) -> Self {
+        self.import.batch = Some(n);
+        self
+    }
+    /// The full shape of an input.
+    pub fn shape(mut self, input: &str, shape: &[u64]) -> Self {
+        self.import.shapes.push((input.to_string(), shape.to_vec()));
+        self
+    }
+    /// How models are read.
+    pub fn import_options(&self) -> &ImportOptions {
+        &self.import
+    }
+    /// The CPU level in use.
+    pub fn level(&self) -> CpuLevel {
+        self.cpu.0
+    }
+
+    /// Reads a model without compiling it.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Source> {
+        Source::read(path.as_ref(), &self.import)
+    }
+
+    /// Compiles a model file for this process.
+    ///
+    /// # Errors
+    /// The file cannot be read or compiled; the error names node and remedy.
+    pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Model> {
+        self.compile(&self.read(path)?)
+    }
+    /// Compiles a model in memory for this process.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile_file`].
+    pub fn compile_bytes(&self, bytes: &[u8]) -> Result<Model> {
+        self.compile(&Source::from_bytes(bytes, "<bytes>", "model", &self.import)?)
+    }
+    /// Compiles a graph built in Rust for this process.
+    ///
+    /// # Errors
+    /// The verifier's, the passes', or code generation's.
+    pub fn compile_graph(&self, module: Module) -> Result<Model> {
+        self.compile(&Source::from_module(module, "<graph>")?)
+    }
+
+    /// Compiles for this process.
+    ///
+    /// # Errors
+    /// The passes' or code generation's.
+    pub fn compile(&self, source: &Source) -> Result<Model> {
+        let start = Instant::now();
+        let lowered = self.lower(source)?;
+        let target = Target::host(self.cpu.0);
+        if !self.cpu.0.runs_here() {
+            let why = format!("CPU level '{}' does not run on this machine", self.cpu.name());
+            let target = target.triple.to_string();
+            return Err(CodegenError::Target { target, why }.into());
+        }
+        let options = JitOptions { steps: self.profile };
+        let program = JitProgram::compile(&lowered.module, &target, options)?;
+        let time: Duration = start.elapsed();
+        Ok(Model::new(program, source, self.cpu, lowered.remarks, time))
+    }
+
+    /// Runs the passes only.
+    ///
+    /// # Errors
+    /// The pipeline's or a pass's.
+    pub fn lower(&self, source: &Source) -> Result<Artefact> {
+        let default = default_pipeline(source.module.level);
+        self.run_passes(source, self.pipeline.as_deref().unwrap_or(default))
+    }
+
+    /// Runs a pipeline on a model.
+    ///
+    /// # Errors
+    /// The pipeline's or a pass's.
+    pub fn run_passes(&self, source: &Source, pipeline: &str) -> Result<Artefact> {
+        let mut module = source.module.clone();
+        let failed = |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
+        let pipeline = Pipeline::parse(pipeline, &self.registry)
+            .map_err(|e| Error::Input(format!("--passes: {e}")))?;
+        let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0 };
+        let mut context = PassContext::new(target);
+        let mut manager = PassManager {
+            verify_each: self.verify_each,
+            diff_each: self.diff_each.then_some(DiffEach {
+                seed: 1,
+                runs: 1,
+                evaluate: crate::interpret,
+            }),
+            print_before: self.print_before.clone(),
+            print_after: self.print_after.clone(),
+            printer: Some(Box::new(print_module)),
+            times: Some(vec![]),
+        };
+        manager.run(&pipeline, &self.registry, &mut module, &mut context).map_err(failed)?;
+        let times = manager.times.take().unwrap_or_default();
+        Ok(Artefact { module, remarks: context.remarks, times })
+    }
+}
+
+/// What is left to do for a module at `level`.
+fn default_pipeline(level: qcc_ir::Level) -> &'static str {
+    match level {
+        qcc_ir::Level::Loop => "prove-bounds",
+        _ => DEFAULT_PIPELINE,
+    }
+}
+
+fn print_module(when: When, pass: &str, m: &Module) {
+    let word = if when == When::Before { "before" } else { "after" };
+    eprintln!("// {word} {pass}\n{}", qcc_ir::text::print(m));
+}

@@ -1,0 +1,5 @@
+//! The `qcc` command; see [`qcc::cli`].
+
+fn main() -> std::process::ExitCode {
+    qcc::cli::main()
+}

@@ -1,0 +1,120 @@
+//! A model as it was read: a verified module and the descriptions of its inputs and outputs.
+
+use crate::{Error, Result};
+use qcc_import::ImportOptions;
+use qcc_ir::{Module, QuantParams, Type};
+use qcc_runtime::TensorDesc;
+use std::path::Path;
+
+/// A model before compilation.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What it is called in messages.
+    pub file: String,
+    /// The module, verified.
+    pub module: Module,
+    /// Inputs in the model's order.
+    pub inputs: Vec<TensorDesc>,
+    /// Outputs in the model's order.
+    pub outputs: Vec<TensorDesc>,
+}
+
+impl Source {
+    /// Reads a model file; its kind is told by its name and content.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a model that qcc supports.
+    pub fn read(path: &Path, options: &ImportOptions) -> Result<Source> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        Source::from_bytes(&bytes, &path.display().to_string(), &stem.unwrap_or_default(), options)
+    }
+
+    /// Reads a model from memory. `file` is used in messages, `name` becomes the module's name.
+    ///
+    /// # Errors
+    /// The bytes are not a model that qcc supports.
+    pub fn from_bytes(
+        bytes: &[u8],
+        file: &str,
+        name: &str,
+        options: &ImportOptions,
+    ) -> Result<Source> {
+        let is_tflite = file.ends_with(".tflite") || bytes.get(4..8) == Some(b"TFL3");
+        if is_tflite {
+            let module = qcc_import::tflite::import(bytes, &identifier(name), options);
+            let module =
+                module.map_err(|source| Error::Import { file: file.to_string(), source })?;
+            return Source::from_module(module, file);
+        }
+        if file.ends_with(".qir") || bytes.starts_with(b"!") || bytes.starts_with(b"module") {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|e| Error::Input(format!("{file}: not UTF-8 text: {e}")))?;
+            let module = qcc_ir::text::parse(text, file).map_err(Error::Text)?;
+            return Source::from_module(module, file);
+        }
+        for (end, what) in [(".onnx", "ONNX"), (".pb", "TensorFlow")] {
+            if file.ends_with(end) {
+                return Err(Error::Input(format!(
+                    "{file}: {what} models are not supported yet; convert it to .tflite"
+                )));
+            }
+        }
+        Err(Error::Input(format!(
+            "{file}: not a model: expected a .tflite flatbuffer (identifier TFL3) or a .qir text"
+        )))
+    }
+
+    /// Takes a module built in Rust.
+    ///
+    /// # Errors
+    /// The verifier's, all of them.
+    pub fn from_module(module: Module, file: &str) -> Result<Source> {
+        if let Err(errors) = qcc_ir::verify::verify(&module) {
+            let all: Vec<String> = errors.iter().map(|e| format!("{file}: {e}")).collect();
+            return Err(Error::Input(all.join("\n")));
+        }
+        let Some(main) = module.main().map(|id| &module.funcs[id]) else {
+            return Err(Error::Input(format!("{file}: the module has no function 'main'")));
+        };
+        let describe = |names: &[String], k: usize, prefix: &str, ty: &Type| {
+            let name = names.get(k).cloned().unwrap_or_else(|| format!("{prefix}{k}"));
+            desc(&name, ty)
+        };
+        let params = main.params().iter().enumerate();
+        let inputs = params.map(|(k, &v)| describe(&main.input_names, k, "in", main.ty(v)));
+        let inputs: Vec<TensorDesc> = inputs.collect();
+        let results = main.returned().iter().enumerate();
+        let outputs = results.map(|(k, &v)| describe(&main.output_names, k, "out", main.ty(v)));
+        let outputs = outputs.collect();
+        Ok(Source { file: file.to_string(), module, inputs, outputs })
+    }
+}
+
+/// A tensor type as users see it.
+fn desc(name: &str, ty: &Type) -> TensorDesc {
+    let Some(t) = ty.as_tensor() else {
+        let bytes = ty.as_mem().map_or(0, |m| m.bytes as usize);
+        return TensorDesc::plain(name, qcc_ir::DType::U8, vec![bytes]);
+    };
+    let shape: Vec<usize> = t.shape.iter().map(|&d| d as usize).collect();
+    let mut out = TensorDesc::plain(name, t.storage(), shape);
+    if let Some(q) = t.quant_type() {
+        out.scales = q.affines().iter().map(|a| a.scale).collect();
+        out.zero_points = q.affines().iter().map(|a| a.zero_point).collect();
+        if let QuantParams::PerAxis { axis, .. } = q.params {
+            out.axis = Some(axis);
+        }
+    }
+    out
+}
+
+/// A C identifier from a file's stem.
+pub(crate) fn identifier(name: &str) -> String {
+    let mut out: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {
+        out.insert(0, 'm');
+    }
+    out
+}
