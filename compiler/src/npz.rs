@@ -14,10 +14,21 @@ const MAX_BYTES: u64 = 1 << 32;
 /// Named arrays in the order of the file.
 pub type Arrays = IndexMap<String, Tensor>;
 
-/// Reads all arrays of an `.npz`.
+/// Why an array cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    /// Its elements are of a type that no tensor has.
+    #[error("element type {0} is not supported")]
+    Type(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Reads all arrays of an `.npz` whose element type a tensor can have; others are left out.
 ///
 /// # Errors
-/// The file cannot be read, or holds something else than numeric arrays in C order.
+/// The file cannot be read, is damaged, or holds arrays in Fortran order.
 pub fn read_npz(path: &Path) -> Result<Arrays> {
     let fail = |what: String| Error::Input(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
@@ -31,8 +42,11 @@ pub fn read_npz(path: &Path) -> Result<Arrays> {
         }
         let mut bytes = Vec::new();
         member.read_to_end(&mut bytes).map_err(|e| fail(format!("array '{name}': {e}")))?;
-        let array = parse_npy(&bytes).map_err(|e| fail(format!("array '{name}': {e}")))?;
-        out.insert(name, array);
+        match parse_npy(&bytes) {
+            Ok(array) => drop(out.insert(name, array)),
+            Err(Unreadable::Type(_)) => {}
+            Err(e) => return Err(fail(format!("array '{name}': {e}"))),
+        }
     }
     Ok(out)
 }
@@ -46,17 +60,21 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     parse_npy(&bytes).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
 }
 
-fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, String> {
-    let npy = npyz::NpyFile::new(Cursor::new(bytes)).map_err(|e| e.to_string())?;
+fn other(e: impl std::fmt::Display) -> Unreadable {
+    Unreadable::Other(e.to_string())
+}
+
+fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, Unreadable> {
+    let npy = npyz::NpyFile::new(Cursor::new(bytes)).map_err(other)?;
     if npy.order() == npyz::Order::Fortran && npy.shape().len() > 1 {
-        return Err("it is in Fortran order; save it with np.ascontiguousarray".into());
+        return Err(other("it is in Fortran order; save it with np.ascontiguousarray"));
     }
     let claimed = npy.shape().iter().try_fold(1u64, |n, &d| n.checked_mul(d));
     if claimed.is_none_or(|n| n > MAX_BYTES) {
-        return Err(format!("its shape {:?} is too large", npy.shape()));
+        return Err(other(format!("its shape {:?} is too large", npy.shape())));
     }
     let npyz::DType::Plain(ty) = npy.dtype() else {
-        return Err("it is a structured array".into());
+        return Err(Unreadable::Type("structured".into()));
     };
     match ty.to_string().trim_start_matches(['<', '|', '=']) {
         "f4" => elements::<f32, _>(npy),
@@ -69,20 +87,20 @@ fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, String> {
         "i8" => elements::<i64, _>(npy),
         "b1" => {
             let shape: Vec<usize> = npy.shape().iter().map(|&d| d as usize).collect();
-            let v: Vec<bool> = npy.into_vec().map_err(|e| e.to_string())?;
+            let v: Vec<bool> = npy.into_vec().map_err(other)?;
             let bytes: Vec<u8> = v.into_iter().map(u8::from).collect();
-            Tensor::from_bytes(DType::Bool, shape, bytes).map_err(|e| e.to_string())
+            Tensor::from_bytes(DType::Bool, shape, bytes).map_err(other)
         }
-        other => Err(format!("element type {other} is not supported")),
+        name => Err(Unreadable::Type(name.to_string())),
     }
 }
 
 fn elements<T: Element + npyz::Deserialize, R: Read>(
     npy: npyz::NpyFile<R>,
-) -> std::result::Result<Tensor, String> {
+) -> std::result::Result<Tensor, Unreadable> {
     let shape: Vec<usize> = npy.shape().iter().map(|&d| d as usize).collect();
-    let values: Vec<T> = npy.into_vec().map_err(|e| e.to_string())?;
-    Tensor::from_slice(&values, shape).map_err(|e| e.to_string())
+    let values: Vec<T> = npy.into_vec().map_err(other)?;
+    Tensor::from_slice(&values, shape).map_err(other)
 }
 
 /// The bytes of an `.npz` with these arrays.
