@@ -25,6 +25,7 @@ pub mod builder;
 pub mod dialect;
 pub mod docs;
 mod func;
+pub mod interp;
 mod loc;
 mod module;
 pub mod numerics;
