@@ -172,7 +172,8 @@ impl Compiler {
     /// The pipeline's or a pass's.
     pub fn run_passes(&self, source: &Source, pipeline: &str) -> Result<Artefact> {
         let mut module = source.module.clone();
-        let failed = |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
+        let failed =
+            |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
         let pipeline = Pipeline::parse(pipeline, &self.registry)
             .map_err(|e| Error::Input(format!("--passes: {e}")))?;
         let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0 };

@@ -39,7 +39,11 @@ fn layer(m: &Module, f: &Func, op: OpId) -> Layer {
     let (inputs, outputs) = (tensors(f.operands(op)), tensors(f.results(op)));
     let granularity = match inputs.get(1).and_then(|w| w.quant_type()) {
         Some(q) if has_weights(f.kind(op)) => {
-            if q.uniform().is_some() { "per-tensor" } else { "per-axis" }
+            if q.uniform().is_some() {
+                "per-tensor"
+            } else {
+                "per-axis"
+            }
         }
         _ => "",
     };

@@ -37,7 +37,10 @@ pub use qcc_runtime::{DType, Tensor, TensorDesc};
 ///
 /// # Errors
 /// What the interpreter finds wrong with the inputs or the module.
-pub fn interpret(module: &ir::Module, inputs: &[Tensor]) -> std::result::Result<Vec<Tensor>, String> {
+pub fn interpret(
+    module: &ir::Module,
+    inputs: &[Tensor],
+) -> std::result::Result<Vec<Tensor>, String> {
     let _ = (module, inputs);
     Err("no interpreter yet".into())
 }

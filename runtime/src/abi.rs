@@ -110,14 +110,7 @@ impl TensorDesc {
         shape: impl Into<Vec<usize>>,
     ) -> TensorDesc {
         let (name, shape) = (name.into(), shape.into());
-        TensorDesc {
-            name,
-            dtype,
-            shape,
-            scales: vec![],
-            zero_points: vec![],
-            axis: None,
-        }
+        TensorDesc { name, dtype, shape, scales: vec![], zero_points: vec![], axis: None }
     }
 
     /// The same tensor, quantized per tensor.
@@ -147,11 +140,7 @@ impl TensorDesc {
     pub fn quantize(&self, values: &[f32]) -> Result<Tensor, TensorError> {
         let (expected, found) = (self.len(), values.len());
         if expected != found {
-            return Err(TensorError::ElementCount {
-                shape: self.shape.clone(),
-                expected,
-                found,
-            });
+            return Err(TensorError::ElementCount { shape: self.shape.clone(), expected, found });
         }
         let mut tensor = Tensor::try_zeros(self.dtype, self.shape.clone())?;
         for (i, &x) in values.iter().enumerate() {
@@ -172,16 +161,9 @@ impl TensorDesc {
     pub fn dequantize(&self, tensor: &Tensor) -> Vec<f32> {
         let real = |i: usize| match self.params(i) {
             Some(p) if tensor.dtype().is_int() => {
-                let code = tensor
-                    .get_i64(i)
-                    .clamp(i64::from(i32::MIN), i64::from(i32::MAX))
-                    as i32;
+                let code = tensor.get_i64(i).clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
                 let per_axis = self.scales.len() > 1;
-                if per_axis {
-                    dequantize_per_axis(code, p)
-                } else {
-                    dequantize_per_tensor(code, p)
-                }
+                if per_axis { dequantize_per_axis(code, p) } else { dequantize_per_tensor(code, p) }
             }
             _ => tensor.get_f64(i) as f32,
         };
@@ -240,12 +222,7 @@ mod tests {
     #[test]
     fn without_parameters() {
         let values = [1.5, -300.0];
-        let at = |t| {
-            TensorDesc::plain("x", t, [2])
-                .quantize(&values)
-                .unwrap()
-                .to_f64_vec()
-        };
+        let at = |t| TensorDesc::plain("x", t, [2]).quantize(&values).unwrap().to_f64_vec();
         assert_eq!(at(DType::F32), [1.5, -300.0]);
         assert_eq!(at(DType::I8), [2.0, -128.0]);
         assert_eq!(at(DType::Bool), [1.0, 1.0]);

@@ -102,10 +102,7 @@ mod tests {
         let mut buf = AlignedBuf::from_bytes(&[1, 2, 3]);
         let copy = buf.clone();
         buf.clear();
-        assert_eq!(
-            (buf.bytes(), copy.bytes()),
-            (&[0, 0, 0][..], &[1, 2, 3][..])
-        );
+        assert_eq!((buf.bytes(), copy.bytes()), (&[0, 0, 0][..], &[1, 2, 3][..]));
     }
 
     #[test]

@@ -57,11 +57,7 @@ pub enum CpuNameError {
     )]
     Unknown { name: String },
     #[error("CPU level `{level}` is of {found}, but the target is {expected}")]
-    WrongArch {
-        level: CpuLevel,
-        found: Arch,
-        expected: Arch,
-    },
+    WrongArch { level: CpuLevel, found: Arch, expected: Arch },
     #[error("CPU level `native` asks for this machine, whose architecture is not {expected}")]
     NotNative { expected: Arch },
 }
@@ -136,11 +132,7 @@ impl CpuLevel {
         match level.arch() {
             found if found == arch => Ok(level),
             _ if name == "native" => Err(CpuNameError::NotNative { expected: arch }),
-            found => Err(CpuNameError::WrongArch {
-                level,
-                found,
-                expected: arch,
-            }),
+            found => Err(CpuNameError::WrongArch { level, found, expected: arch }),
         }
     }
 
@@ -164,9 +156,7 @@ impl FromStr for CpuLevel {
         CpuLevel::ALL
             .into_iter()
             .find(|l| l.name() == name)
-            .ok_or_else(|| CpuNameError::Unknown {
-                name: name.to_string(),
-            })
+            .ok_or_else(|| CpuNameError::Unknown { name: name.to_string() })
     }
 }
 
@@ -177,10 +167,7 @@ pub fn detect_native() -> Option<CpuLevel> {
 
 /// The levels this machine runs, in increasing order.
 pub fn levels_of_host() -> Vec<CpuLevel> {
-    CpuLevel::ALL
-        .into_iter()
-        .filter(|l| l.runs_here())
-        .collect()
+    CpuLevel::ALL.into_iter().filter(|l| l.runs_here()).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -230,10 +217,7 @@ mod tests {
             assert_eq!(CpuLevel::resolve(l.name(), l.arch()), Ok(l));
         }
         let error = "avx1024".parse::<CpuLevel>().unwrap_err().to_string();
-        assert!(
-            CpuLevel::ALL.iter().all(|l| error.contains(l.name())),
-            "{error}"
-        );
+        assert!(CpuLevel::ALL.iter().all(|l| error.contains(l.name())), "{error}");
     }
 
     #[test]
@@ -248,10 +232,7 @@ mod tests {
 
     #[test]
     fn resolve_checks_the_architecture() {
-        assert_eq!(
-            CpuLevel::resolve("baseline", Arch::Aarch64),
-            Ok(CpuLevel::A64Baseline)
-        );
+        assert_eq!(CpuLevel::resolve("baseline", Arch::Aarch64), Ok(CpuLevel::A64Baseline));
         assert!(CpuLevel::resolve("i8mm", Arch::X86_64).is_err());
         assert!(CpuLevel::resolve("nonsense", Arch::X86_64).is_err());
     }

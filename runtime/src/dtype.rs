@@ -119,10 +119,7 @@ impl FromStr for DType {
     type Err = UnknownDType;
 
     fn from_str(s: &str) -> Result<DType, UnknownDType> {
-        DType::ALL
-            .into_iter()
-            .find(|d| d.name() == s)
-            .ok_or_else(|| UnknownDType(s.to_string()))
+        DType::ALL.into_iter().find(|d| d.name() == s).ok_or_else(|| UnknownDType(s.to_string()))
     }
 }
 

@@ -123,10 +123,7 @@ mod tests {
         assert_eq!(MAGIC_F32.to_bits(), 0x4B40_0000);
         assert_eq!(MAGIC_F64.to_bits() as u32, 0);
         let even = |v| round_f32(v);
-        assert_eq!(
-            [0.5, -0.5, 1.5, -2.5, -4194303.5].map(even),
-            [0, 0, 2, -2, -4194304]
-        );
+        assert_eq!([0.5, -0.5, 1.5, -2.5, -4194303.5].map(even), [0, 0, 2, -2, -4194304]);
     }
 
     #[test]

@@ -24,18 +24,9 @@ pub enum TensorError {
     #[error(
         "tensor of shape {shape:?} and type {dtype} holds {expected} bytes, but {found} were given"
     )]
-    ByteLength {
-        dtype: DType,
-        shape: Vec<usize>,
-        expected: usize,
-        found: usize,
-    },
+    ByteLength { dtype: DType, shape: Vec<usize>, expected: usize, found: usize },
     #[error("tensor of shape {shape:?} holds {expected} elements, but {found} were given")]
-    ElementCount {
-        shape: Vec<usize>,
-        expected: usize,
-        found: usize,
-    },
+    ElementCount { shape: Vec<usize>, expected: usize, found: usize },
     #[error("tensor holds {found}, not {expected}")]
     WrongType { expected: DType, found: DType },
     #[error("shape {shape:?} of {dtype} is too large for this machine")]
@@ -120,11 +111,7 @@ impl Tensor {
     pub fn try_zeros(dtype: DType, shape: impl Into<Vec<usize>>) -> Result<Tensor, TensorError> {
         let shape = shape.into();
         let n_bytes = byte_length(dtype, &shape)?;
-        Ok(Tensor {
-            dtype,
-            shape,
-            data: AlignedBuf::zeroed(n_bytes),
-        })
+        Ok(Tensor { dtype, shape, data: AlignedBuf::zeroed(n_bytes) })
     }
 
     /// A tensor from its little-endian bytes; their number must be exact.
@@ -136,18 +123,9 @@ impl Tensor {
         let (shape, bytes) = (shape.into(), bytes.as_ref());
         let expected = byte_length(dtype, &shape)?;
         if expected != bytes.len() {
-            return Err(TensorError::ByteLength {
-                dtype,
-                shape,
-                expected,
-                found: bytes.len(),
-            });
+            return Err(TensorError::ByteLength { dtype, shape, expected, found: bytes.len() });
         }
-        Ok(Tensor {
-            dtype,
-            shape,
-            data: AlignedBuf::from_bytes(bytes),
-        })
+        Ok(Tensor { dtype, shape, data: AlignedBuf::from_bytes(bytes) })
     }
 
     /// A tensor of type `T::DTYPE` from its elements; their number must be exact.
@@ -158,11 +136,7 @@ impl Tensor {
         let shape = shape.into();
         let expected = byte_length(T::DTYPE, &shape)? / T::DTYPE.size();
         if expected != values.len() {
-            return Err(TensorError::ElementCount {
-                shape,
-                expected,
-                found: values.len(),
-            });
+            return Err(TensorError::ElementCount { shape, expected, found: values.len() });
         }
         let mut tensor = Tensor::try_zeros(T::DTYPE, shape)?;
         tensor.view_mut::<T>().copy_from_slice(values);
@@ -216,11 +190,7 @@ impl Tensor {
         let shape = shape.into();
         let expected = byte_length(self.dtype, &shape)? / self.dtype.size();
         if expected != self.len() {
-            return Err(TensorError::ElementCount {
-                shape,
-                expected,
-                found: self.len(),
-            });
+            return Err(TensorError::ElementCount { shape, expected, found: self.len() });
         }
         self.shape = shape;
         Ok(self)
@@ -261,10 +231,7 @@ impl Tensor {
         if self.dtype == expected || is_bool_bytes {
             return Ok(());
         }
-        Err(TensorError::WrongType {
-            expected,
-            found: self.dtype,
-        })
+        Err(TensorError::WrongType { expected, found: self.dtype })
     }
 
     /// The storage as `T`s; the caller has matched `T` with `dtype` (only the sizes matter here).
@@ -291,10 +258,7 @@ fn byte_length(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
         .iter()
         .try_fold(dtype.size(), |n, &dim| n.checked_mul(dim))
         .filter(|&n| n <= isize::MAX as usize - crate::arena::ALIGN)
-        .ok_or_else(|| TensorError::TooLarge {
-            dtype,
-            shape: shape.to_vec(),
-        })
+        .ok_or_else(|| TensorError::TooLarge { dtype, shape: shape.to_vec() })
 }
 
 #[cfg(test)]
@@ -308,10 +272,7 @@ mod tests {
         assert_eq!(t.as_slice::<i16>().unwrap(), [1, -2, 300]);
         t.as_mut_slice::<i16>().unwrap()[0] = 7;
         assert_eq!(t.to_i64_vec(), [7, -2, 300]);
-        let wrong = TensorError::WrongType {
-            expected: DType::I8,
-            found: DType::I16,
-        };
+        let wrong = TensorError::WrongType { expected: DType::I8, found: DType::I16 };
         assert_eq!(t.as_slice::<i8>(), Err(wrong));
     }
 

@@ -4,10 +4,10 @@
 //! libc, no undefined symbol, no relocation in text. The same module, target and symbol give the
 //! same bytes on every host.
 
+use crate::CodegenError;
 use crate::clif::ClifEmitter;
 use crate::isa::{CodeModel, Target};
 use crate::program::{self, ALIGN, ConstBase, Program};
-use crate::CodegenError;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -345,6 +345,9 @@ pub fn link_shared(object: &Path, output: &Path, target: &Target) -> Result<(), 
     }
     Err(fail(match candidates.as_slice() {
         [] => "no linker for this target; write an object (.o) and link it there".into(),
-        names => format!("no linker found (tried {}); install one, or write an object (.o)", names.join(", ")),
+        names => format!(
+            "no linker found (tried {}); install one, or write an object (.o)",
+            names.join(", ")
+        ),
     }))
 }

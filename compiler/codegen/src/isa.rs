@@ -49,8 +49,7 @@ impl Target {
         ] {
             shared.set(name, value).map_err(|e| fail(e.to_string()))?;
         }
-        let mut builder =
-            isa::lookup(self.triple.clone()).map_err(|e| fail(e.to_string()))?;
+        let mut builder = isa::lookup(self.triple.clone()).map_err(|e| fail(e.to_string()))?;
         for flag in cpu_flags(self.cpu) {
             builder.enable(flag).map_err(|e| fail(format!("{flag}: {e}")))?;
         }

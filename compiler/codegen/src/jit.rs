@@ -1,9 +1,9 @@
 //! Programs compiled into this process.
 
+use crate::CodegenError;
 use crate::clif::{ClifEmitter, Listing};
 use crate::isa::{CodeModel, Target};
 use crate::program::{self, ConstBase, Program};
-use crate::CodegenError;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, default_libcall_names};
 use qcc_runtime::arena::AlignedBuf;

@@ -181,9 +181,8 @@ pub fn define_entry(
     consts: ConstBase,
 ) -> Result<FuncId, CodegenError> {
     let sig = entry_signature(out);
-    let id = out
-        .declare_function(name, linkage, &sig)
-        .map_err(|e| CodegenError::backend(name, e))?;
+    let id =
+        out.declare_function(name, linkage, &sig).map_err(|e| CodegenError::backend(name, e))?;
     let mut context = Context::new();
     context.func.signature = sig;
     let mut builder_context = FunctionBuilderContext::new();

@@ -63,9 +63,10 @@ pub fn check(args: &CheckArgs, global: &Global) -> Result<Outcome> {
     if args.model.is_dir() {
         check_folder(args, global, &mut tally)?;
     } else {
-        let golden = args.golden.clone().ok_or_else(|| {
-            Error::Input("--golden FILE.npz is needed for a single model".into())
-        })?;
+        let golden = args
+            .golden
+            .clone()
+            .ok_or_else(|| Error::Input("--golden FILE.npz is needed for a single model".into()))?;
         check_model(args, global, &args.model, &golden, &mut tally, true)?;
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -113,7 +114,10 @@ fn check_model(
     let source = compiler.read(model)?;
     let arrays = npz::read_npz(golden)?;
     if arrays.keys().any(|k| k.starts_with("seq")) && !arrays.contains_key("case0_out0") {
-        return Err(Error::Input(format!("{}: stateful models are not supported yet", golden.display())));
+        return Err(Error::Input(format!(
+            "{}: stateful models are not supported yet",
+            golden.display()
+        )));
     }
     let levels = match args.all_levels && !args.interpret {
         true => levels_of_host().into_iter().map(Cpu::level).collect(),
@@ -153,16 +157,19 @@ fn check_cases(
         for (i, d) in source.inputs.iter().enumerate() {
             let key = format!("case{k}_in{i}");
             let found = arrays.get(&key).ok_or_else(|| {
-                Error::Tensor(format!("the golden file has no array '{key}' for input '{}'", d.name))
+                Error::Tensor(format!(
+                    "the golden file has no array '{key}' for input '{}'",
+                    d.name
+                ))
             })?;
             inputs.push(found.clone());
         }
         let outputs = engine.run(source, &inputs)?;
         for (j, (d, got)) in source.outputs.iter().zip(&outputs).enumerate() {
             let key = format!("case{k}_out{j}");
-            let want = arrays.get(&key).ok_or_else(|| {
-                Error::Tensor(format!("the golden file has no array '{key}'"))
-            })?;
+            let want = arrays
+                .get(&key)
+                .ok_or_else(|| Error::Tensor(format!("the golden file has no array '{key}'")))?;
             let other = arrays.get(&format!("case{k}_opt{j}"));
             let passed = compare(args.tolerance, d, got, want, other)?;
             let (ok, text) = passed;

@@ -216,7 +216,9 @@ impl ModelOptions {
         let counts: std::result::Result<Vec<usize>, _> = counts.collect();
         match counts.ok().and_then(|c| c.into_iter().max()) {
             Some(n) if n > 0 => Ok(n),
-            _ => Err(Error::Input(format!("--threads {}: not a number of at least 1", self.threads))),
+            _ => {
+                Err(Error::Input(format!("--threads {}: not a number of at least 1", self.threads)))
+            }
         }
     }
 }

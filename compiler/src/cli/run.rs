@@ -67,9 +67,9 @@ fn given_inputs(args: &RunArgs, model: &Model) -> Result<Vec<Tensor>> {
         None => Arrays::new(),
     };
     for pair in &args.input {
-        let (name, file) = pair.rsplit_once('=').ok_or_else(|| {
-            Error::Input(format!("--input {pair}: expected NAME=FILE.npy"))
-        })?;
+        let (name, file) = pair
+            .rsplit_once('=')
+            .ok_or_else(|| Error::Input(format!("--input {pair}: expected NAME=FILE.npy")))?;
         arrays.insert(name.to_string(), npz::read_npy(Path::new(file))?);
     }
     if let Some(path) = &args.image {

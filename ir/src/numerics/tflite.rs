@@ -27,7 +27,9 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::Mean(o) => r.mean(o)?,
         quant::Op::Softmax(o) => r.softmax(o)?,
         quant::Op::ResizeBilinear(o) => r.resize(o),
-        quant::Op::ArgMax(o) => r.push(int::ArgMax { axis: o.axis, min: o.min }, &[Operand::Input(0)]),
+        quant::Op::ArgMax(o) => {
+            r.push(int::ArgMax { axis: o.axis, min: o.min }, &[Operand::Input(0)])
+        }
         quant::Op::Concat(o) => r.concat(o)?,
         quant::Op::Split(o) => r.split(o),
         quant::Op::Reshape(_) => r.push(int::Reshape {}, &[Operand::Input(0)]),
@@ -76,7 +78,12 @@ impl Recipe<'_> {
 
     // ---- steps ----
 
-    fn step(&mut self, kind: impl Into<OpKind>, operands: &[Operand], result: TensorType) -> Operand {
+    fn step(
+        &mut self,
+        kind: impl Into<OpKind>,
+        operands: &[Operand],
+        result: TensorType,
+    ) -> Operand {
         self.steps.push(IntStep { kind: kind.into(), operands: operands.to_vec(), result });
         Operand::Step(self.steps.len() - 1)
     }
@@ -228,16 +235,10 @@ impl Recipe<'_> {
         let bias = self.bias(out, wide == Some(DType::I64))?;
         let x_zp = Self::affine(self.x(0), "the input")?.zero_point;
         let (lo, hi) = limits(self.y().storage());
-        let kind = int::FullyConnected {
-            x_zp,
-            w_zp,
-            rescale: Rescale::F64,
-            y_zp: y.zero_point,
-            lo,
-            hi,
-        };
+        let kind =
+            int::FullyConnected { x_zp, w_zp, rescale: Rescale::F64, y_zp: y.zero_point, lo, hi };
         let shift = Operand::Const(list(DType::I32, []));
-        let rows = if k == 0 { 0 } else { self.x(0).len() / k };
+        let rows = self.x(0).len().checked_div(k).unwrap_or(0);
         let matrix = TensorType::plain(&[rows, k], self.x(0).storage());
         let mut x = Operand::Input(0);
         if self.x(0).shape.as_slice() != matrix.shape.as_slice() {
@@ -344,15 +345,16 @@ impl Recipe<'_> {
             kind.style = AddStyle::PowerOfTwo;
             (kind.a_shift, kind.b_shift) = (pot.shifts[0], pot.shifts[1]);
         } else if p.output_multiplier_exceeds_one() {
-            return Err("the output scale is too small for the inputs (the reference aborts)".into());
+            return Err(
+                "the output scale is too small for the inputs (the reference aborts)".into()
+            );
         }
         self.finish(kind, &[Operand::Input(0), Operand::Input(1)], o.act)
     }
 
     fn max_pool(&mut self, o: &quant::MaxPool2d) -> Result<(), String> {
         let (lo, hi) = limits(self.y().storage());
-        let kind =
-            int::MaxPool2d { window: o.window, stride: o.stride, pad: o.pad, lo, hi };
+        let kind = int::MaxPool2d { window: o.window, stride: o.stride, pad: o.pad, lo, hi };
         self.finish(kind, &[Operand::Input(0)], o.act)
     }
 

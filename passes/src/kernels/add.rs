@@ -76,7 +76,7 @@ impl Add {
             kb.store(codes, &k.of(&at[2], 16));
         });
         let done = (run / 16 * 16) as i64;
-        if run % 16 != 0 {
+        if !run.is_multiple_of(16) {
             let codes = self.sixteen(kb, &at[0].at(done), &at[1].at(done));
             store_bytes(kb, codes, run % 16, &at[2].at(done));
         }

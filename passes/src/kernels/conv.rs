@@ -394,9 +394,7 @@ impl Conv {
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         // The longer side streams through one register.
         let weight = |kb: &mut Kb, v: u64| kb.load_v128(DType::I8, &w.at(16 * v as i64));
-        let pixel = |kb: &mut Kb, p: u64| {
-            kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64))
-        };
+        let pixel = |kb: &mut Kb, p: u64| kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
         let mut product = |kb: &mut Kb, p: u64, v: u64, x: Value, weight: Value| {
             let a = &mut acc[(p * at.vectors + v) as usize];
             *a = kb.dot4(signs, *a, x, weight);

@@ -133,7 +133,7 @@ fn no_padding(pad: [u32; 4]) -> Result<(), String> {
 /// A tensor as `[1, 1, rows, columns]`: dense, or a matrix with any distance between its rows.
 fn matrix(v: &View, columns: u64) -> Result<View, String> {
     let size = v.dtype.size() as u64;
-    let rows = if columns == 0 { 0 } else { v.len() / columns };
+    let rows = v.len().checked_div(columns).unwrap_or(0);
     let stride = match v.shape.as_slice() {
         _ if v.is_dense() => columns * size,
         [_, k] if *k == columns && v.is_dense_inner() => v.strides[0],

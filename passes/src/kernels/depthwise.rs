@@ -124,7 +124,7 @@ impl Depthwise {
                 self.tile(kb, &place, BLOCK);
             });
         }
-        if channels % BLOCK != 0 {
+        if !channels.is_multiple_of(BLOCK) {
             let done = (full * BLOCK) as i64;
             let place = Place {
                 x: x.at(done),

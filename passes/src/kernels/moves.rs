@@ -145,7 +145,7 @@ fn copy_run(kb: &mut Kb, run: u64, change: Change, x: &Addr, y: &Addr) {
     } else {
         (0..chunks as i64).for_each(|k| chunk(kb, &x.at(16 * k), &y.at(16 * k)));
     }
-    if run % 16 == 0 {
+    if run.is_multiple_of(16) {
         return;
     }
     if chunks > 0 && change == Change::Keep {

@@ -115,12 +115,7 @@ mod tests {
     use super::*;
 
     fn params(sy: f32) -> AddParams {
-        AddParams::new(
-            Affine::new(0.5, 10),
-            Affine::new(0.25, -3),
-            Affine::new(sy, 1),
-            DType::I8,
-        )
+        AddParams::new(Affine::new(0.5, 10), Affine::new(0.25, -3), Affine::new(sy, 1), DType::I8)
     }
 
     #[test]
@@ -130,14 +125,8 @@ mod tests {
         assert_eq!(p.eval(AddSub::Add, 20, 5), 15);
         assert_eq!(p.eval(AddSub::Sub, 20, 5), 7);
         // 0.25*(-2+3) = 0.25 -> half a step, away from zero.
-        assert_eq!(
-            (p.eval(AddSub::Add, 10, -2), p.eval(AddSub::Sub, 10, -2)),
-            (2, 0)
-        );
-        assert_eq!(
-            (p.output, p.left_shift),
-            (Multiplier::new(1 << 30, -18), 20)
-        );
+        assert_eq!((p.eval(AddSub::Add, 10, -2), p.eval(AddSub::Sub, 10, -2)), (2, 0));
+        assert_eq!((p.output, p.left_shift), (Multiplier::new(1 << 30, -18), 20));
         assert!(!p.output_multiplier_exceeds_one());
         assert!(params(1e-7).output_multiplier_exceeds_one());
     }
@@ -146,10 +135,7 @@ mod tests {
     fn int16_uses_fifteen_bits() {
         let s = Affine::new(0.1, 0);
         let p = AddParams::new(s, s, s, DType::I16);
-        assert_eq!(
-            (p.left_shift, p.eval(AddSub::Add, 30000, 30000)),
-            (15, 60000)
-        );
+        assert_eq!((p.left_shift, p.eval(AddSub::Add, 30000, 30000)), (15, 60000));
     }
 
     #[test]

@@ -12,11 +12,7 @@ use crate::dtype::DType;
 /// maximum when `z < 0`. Section D.19.
 pub fn quantize_f32(x: f32, params: Affine, dtype: DType) -> i32 {
     let rounded = round_half_away_f32(x / params.scale);
-    let code = if rounded.abs() < 2147483648.0 {
-        rounded as i32
-    } else {
-        i32::MIN
-    };
+    let code = if rounded.abs() < 2147483648.0 { rounded as i32 } else { i32::MIN };
     let (lo, hi) = dtype.min_max();
     i64::from(code.wrapping_add(params.zero_point)).clamp(lo, hi) as i32
 }
@@ -79,19 +75,13 @@ impl ConcatRescale {
         }
         let scale = x.scale * (1.0 / y.scale);
         let bias = x.zero_point.wrapping_neg() as f32 * scale;
-        Some(ConcatRescale {
-            scale,
-            bias,
-            output_zero_point: y.zero_point,
-        })
+        Some(ConcatRescale { scale, bias, output_zero_point: y.zero_point })
     }
 
     /// The output code of `q`, clamped.
     pub fn eval(&self, q: u8) -> u8 {
         let rounded = round_half_away_f32(f32::from(q) * self.scale + self.bias);
-        (rounded as i32)
-            .saturating_add(self.output_zero_point)
-            .clamp(0, 255) as u8
+        (rounded as i32).saturating_add(self.output_zero_point).clamp(0, 255) as u8
     }
 }
 
@@ -102,23 +92,13 @@ mod tests {
     #[test]
     fn quantize_ties_and_saturation() {
         let q = |x, z| quantize_f32(x, Affine::new(1.0, z), DType::I8);
-        assert_eq!(
-            [q(0.5, 0), q(-0.5, 0), q(1.5, -1), q(200.0, 0)],
-            [1, -1, 1, 127]
-        );
+        assert_eq!([q(0.5, 0), q(-0.5, 0), q(1.5, -1), q(200.0, 0)], [1, -1, 1, 127]);
         assert_eq!([q(-200.0, 0), q(126.6, 3)], [-128, 127]);
     }
 
     #[test]
     fn quantize_beyond_int32_wraps_with_the_zero_point() {
-        for x in [
-            f32::NAN,
-            f32::INFINITY,
-            -f32::INFINITY,
-            1e30,
-            -1e30,
-            2147483648.0,
-        ] {
+        for x in [f32::NAN, f32::INFINITY, -f32::INFINITY, 1e30, -1e30, 2147483648.0] {
             assert_eq!(quantize_f32(x, Affine::new(1.0, 0), DType::I8), -128, "{x}");
             assert_eq!(quantize_f32(x, Affine::new(1.0, -1), DType::I8), 127, "{x}");
             assert_eq!(quantize_f32(x, Affine::new(1.0, 5), DType::U8), 0, "{x}");
@@ -129,10 +109,7 @@ mod tests {
     fn dequantize() {
         assert_eq!(dequantize_per_tensor(-128, Affine::new(0.5, 127)), -127.5);
         assert_eq!(dequantize_per_axis(3, Affine::new(0.1, 0)), 0.1f32 * 3.0);
-        assert_eq!(
-            dequantize_per_tensor(i32::MIN, Affine::new(1.0, i32::MAX)),
-            -4294967295.0
-        );
+        assert_eq!(dequantize_per_tensor(i32::MIN, Affine::new(1.0, i32::MAX)), -4294967295.0);
     }
 
     #[test]
@@ -148,9 +125,6 @@ mod tests {
         let y = Affine::new(0.5, 10);
         assert_eq!(ConcatRescale::new(y, y), None);
         let r = ConcatRescale::new(Affine::new(0.25, 4), y).unwrap();
-        assert_eq!(
-            [r.eval(5), r.eval(3), r.eval(0), r.eval(255)],
-            [11, 9, 8, 136]
-        );
+        assert_eq!([r.eval(5), r.eval(3), r.eval(0), r.eval(255)], [11, 9, 8, 136]);
     }
 }

@@ -8,20 +8,12 @@ use super::multiplier::{rounding_div_by_pot, srdhm};
 
 /// RS(x, e): saturating left shift for `e > 0`, [`rounding_div_by_pot`] by `-e` otherwise.
 pub fn saturating_rounding_multiply_by_pot(x: i32, e: i32) -> i32 {
-    if e <= 0 {
-        rounding_div_by_pot(x, -e)
-    } else {
-        saturating_shl(x, e)
-    }
+    if e <= 0 { rounding_div_by_pot(x, -e) } else { saturating_shl(x, e) }
 }
 
 /// Saturating left shift as gemmlowp writes it: at the bounds it compares with `±(2^(31-e) - 1)`.
 fn saturating_shl(x: i32, e: i32) -> i32 {
-    let threshold = if (0..=31).contains(&e) {
-        ((1i64 << (31 - e)) - 1) as i32
-    } else {
-        0
-    };
+    let threshold = if (0..=31).contains(&e) { ((1i64 << (31 - e)) - 1) as i32 } else { 0 };
     if x > threshold {
         i32::MAX
     } else if x < -threshold {
@@ -100,10 +92,7 @@ pub fn get_reciprocal(x: i32, integer_bits: i32) -> (i32, i32) {
     let headroom = x.leading_zeros();
     let shifted = (x as u32).checked_shl(headroom).unwrap_or(0);
     let fraction = shifted.wrapping_sub(1 << 31) as i32;
-    (
-        reciprocal_one_over_one_plus_x(fraction),
-        integer_bits - headroom as i32,
-    )
+    (reciprocal_one_over_one_plus_x(fraction), integer_bits - headroom as i32)
 }
 
 /// `1 / sqrt(v)` for an integer `v` as a Q0 multiplier and a shift that is zero or negative (as

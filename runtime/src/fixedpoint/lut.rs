@@ -13,11 +13,7 @@ use crate::dtype::DType;
 /// `v = RNA(f(f32(sx * (q - zx))) * f32(1 / sy))`, `out = clampT(trunc(v + zy))`, all f32.
 /// `dtype` is `I8` or `U8`. Section C LUT8.
 pub fn lut8(f: impl Fn(f32) -> f32, x: Affine, y: Affine, dtype: DType) -> [u8; 256] {
-    let (lo, hi): (i32, i32) = if dtype == DType::U8 {
-        (0, 255)
-    } else {
-        (-128, 127)
-    };
+    let (lo, hi): (i32, i32) = if dtype == DType::U8 { (0, 255) } else { (-128, 127) };
     let inv_scale = 1.0 / y.scale;
     let mut table = [0; 256];
     for q in lo..=hi {
@@ -58,11 +54,7 @@ pub fn lut16_build(
 ) -> Lut16 {
     // f32 arithmetic is f64 arithmetic rounded after each +, -, *, /: double rounding is innocuous.
     let r = |v: f64| {
-        if float == Lut16Float::F32 {
-            f64::from(v as f32)
-        } else {
-            v
-        }
+        if float == Lut16Float::F32 { f64::from(v as f32) } else { v }
     };
     let f = |v: f64| r(f(v));
     let code = |v: f64| v.clamp(-32768.0, 32767.0) as i16;
@@ -141,20 +133,14 @@ impl Act16 {
     fn new(scale: f32, exact_shifts: std::ops::RangeInclusive<i32>) -> Act16 {
         let left = checked_log2(scale).map(|l| l.saturating_add(12));
         if let Some(left) = left.filter(|l| exact_shifts.contains(l)) {
-            return Act16 {
-                mult: 3 << left,
-                shift: 0,
-            };
+            return Act16 { mult: 3 << left, shift: 0 };
         }
         let (mut mult, mut shift) = (f64::from(scale) * 4096.0 * 3.0, 0);
         while mult <= 32767.0 / 2.0 && shift <= 30 {
             mult *= 2.0;
             shift += 1;
         }
-        Act16 {
-            mult: mult as i32,
-            shift,
-        }
+        Act16 { mult: mult as i32, shift }
     }
 
     fn to_grid(self, q: i16) -> i32 {
@@ -184,11 +170,7 @@ pub fn logistic16(q: i16, params: Act16) -> i16 {
 pub fn tanh16(q: i16, params: Act16) -> i16 {
     let v = params.to_grid(q);
     let r = interpolate_sigmoid(v.saturating_abs(), 8, 0xFFFF);
-    (if v >= 0 {
-        r - (1 << 23) + 128
-    } else {
-        -r + (1 << 23) + 127
-    } >> 8) as i16
+    (if v >= 0 { r - (1 << 23) + 128 } else { -r + (1 << 23) + 127 } >> 8) as i16
 }
 
 #[cfg(test)]
@@ -202,12 +184,7 @@ mod tests {
         assert_eq!([t[1], t[255], t[3]].map(|b| b as i8), [1, -1, 2]);
         let t = lut8(|v| 1e30 * v, x, y, DType::I8);
         assert_eq!([t[1], t[128], t[0]].map(|b| b as i8), [127, -128, 0]);
-        let t = lut8(
-            logistic8,
-            Affine::new(0.1, 128),
-            Affine::new(1.0 / 256.0, 0),
-            DType::U8,
-        );
+        let t = lut8(logistic8, Affine::new(0.1, 128), Affine::new(1.0 / 256.0, 0), DType::U8);
         assert_eq!((t[128], t[0], t[255]), (128, 0, 255));
         assert_eq!(tanh8(0.0), 0.0);
     }
@@ -216,20 +193,14 @@ mod tests {
     fn lut16_interpolates() {
         let t = lut16_build(|v| v, [-1.0, 1.0], [-1.0, 1.0], Lut16Float::F64);
         assert_eq!((t[0], t[256], t[512]), (-32768, 0, 32767));
-        assert_eq!(
-            [0, 64, -64, -32768].map(|v| lut16_lookup(v, &t)),
-            [0, 64, -64, -32768]
-        );
+        assert_eq!([0, 64, -64, -32768].map(|v| lut16_lookup(v, &t)), [0, 64, -64, -32768]);
     }
 
     #[test]
     fn int16_logistic_and_tanh() {
         let p = Act16::logistic(2f32.powi(-12));
         assert_eq!(p, Act16 { mult: 3, shift: 0 });
-        assert_eq!(
-            [0, 32767, -32768].map(|q| logistic16(q, p)),
-            [16384, 32757, 11]
-        );
+        assert_eq!([0, 32767, -32768].map(|q| logistic16(q, p)), [16384, 32757, 11]);
         assert_eq!(Act16::tanh(2f32.powi(-11)), Act16 { mult: 6, shift: 0 });
         let p = Act16::tanh(0.0001);
         assert_eq!((p.shift, tanh16(0, p)), (14, 0));

@@ -13,10 +13,7 @@ pub struct Multiplier {
 
 impl Multiplier {
     /// The multiplier zero.
-    pub const ZERO: Multiplier = Multiplier {
-        mantissa: 0,
-        shift: 0,
-    };
+    pub const ZERO: Multiplier = Multiplier { mantissa: 0, shift: 0 };
 
     /// A multiplier from its two integers.
     pub const fn new(mantissa: i32, shift: i32) -> Multiplier {
@@ -39,10 +36,7 @@ fn frexp(x: f64) -> (f64, i32) {
     }
     let bits = x.to_bits();
     let exponent = ((bits & EXPONENT_MASK) >> 52) as i32;
-    (
-        f64::from_bits((bits & !EXPONENT_MASK) | (1022 << 52)),
-        exponent - 1022,
-    )
+    (f64::from_bits((bits & !EXPONENT_MASK) | (1022 << 52)), exponent - 1022)
 }
 
 /// QM: `m = q * 2^shift`, `mantissa = RNA(q * 2^31)`; a mantissa of 2^31 is halved, a shift below
@@ -78,11 +72,7 @@ pub fn srdhm(a: i32, b: i32) -> i32 {
 /// does with the out-of-contract C shift: remainder mask -1 and count `n & 31`. Section C.
 #[inline]
 pub fn rounding_div_by_pot(x: i32, n: i32) -> i32 {
-    let mask = if (0..=31).contains(&n) {
-        ((1i64 << n) - 1) as i32
-    } else {
-        -1
-    };
+    let mask = if (0..=31).contains(&n) { ((1i64 << n) - 1) as i32 } else { -1 };
     let threshold = (mask >> 1) + i32::from(x < 0);
     (x >> (n & 31)).wrapping_add(i32::from((x & mask) > threshold))
 }
@@ -100,16 +90,10 @@ pub fn mul_by_quantized(x: i32, m: Multiplier) -> i32 {
 /// `(x * r + 2^(14 - shift)) >> (15 - shift)`, low 32 bits. Section C.
 pub fn mul_by_quantized_64(x: i64, m: Multiplier) -> i32 {
     let mantissa = i64::from(m.mantissa);
-    let reduced = if mantissa < 0x7FFF_0000 {
-        (mantissa + (1 << 15)) >> 16
-    } else {
-        0x7FFF
-    };
+    let reduced = if mantissa < 0x7FFF_0000 { (mantissa + (1 << 15)) >> 16 } else { 0x7FFF };
     let total_shift = 15i32.wrapping_sub(m.shift);
     let half = 1i64.wrapping_shl(total_shift.wrapping_sub(1) as u32);
-    x.wrapping_mul(reduced)
-        .wrapping_add(half)
-        .wrapping_shr(total_shift as u32) as i32
+    x.wrapping_mul(reduced).wrapping_add(half).wrapping_shr(total_shift as u32) as i32
 }
 
 /// MB in closed form, what exact kernels execute: for `n = -shift` in `1..=31` and a mantissa >= 0
@@ -130,11 +114,7 @@ pub fn mul_by_quantized_closed_form(x: i32, m: Multiplier) -> i32 {
 #[inline]
 pub fn requantize_f64(acc: i64, m: f64) -> i32 {
     let v = (acc as f64 * m).round();
-    if v.abs() < 9223372036854775808.0 {
-        v as i64 as i32
-    } else {
-        0
-    }
+    if v.abs() < 9223372036854775808.0 { v as i64 as i32 } else { 0 }
 }
 
 #[cfg(test)]
@@ -157,10 +137,7 @@ mod tests {
         assert_eq!(qm(2f64.powi(-1070)), (0, 0));
         assert_eq!(qm(3e34).1, 115);
         assert_eq!(qm(f64::NAN), (0, 0));
-        assert_eq!(
-            quantize_multiplier(0.0123).to_f64(),
-            1690499128.0 * 2f64.powi(-37)
-        );
+        assert_eq!(quantize_multiplier(0.0123).to_f64(), 1690499128.0 * 2f64.powi(-37));
     }
 
     #[test]
@@ -180,10 +157,7 @@ mod tests {
         assert_eq!(rounding_div_by_pot(i32::MAX, 31), 1);
         assert_eq!(rounding_div_by_pot(-7, 0), -7);
         // Out of contract: mask -1, count n & 31.
-        assert_eq!(
-            [0, 5, -1, -8].map(|x| rounding_div_by_pot(x, 33)),
-            [1, 3, -1, -4]
-        );
+        assert_eq!([0, 5, -1, -8].map(|x| rounding_div_by_pot(x, 33)), [1, 3, -1, -4]);
     }
 
     #[test]
@@ -201,18 +175,12 @@ mod tests {
         assert_eq!(mul_by_quantized_64(5, Multiplier::new(1 << 30, -1)), 1);
         assert_eq!(mul_by_quantized_64(6, Multiplier::new(1 << 30, -1)), 2);
         assert_eq!(mul_by_quantized_64(-6, Multiplier::new(1 << 30, -1)), -1);
-        assert_eq!(
-            mul_by_quantized_64(1 << 20, Multiplier::new(i32::MAX, 0)),
-            0x7FFF << 5
-        );
+        assert_eq!(mul_by_quantized_64(1 << 20, Multiplier::new(i32::MAX, 0)), 0x7FFF << 5);
     }
 
     #[test]
     fn f64_requantization() {
-        assert_eq!(
-            [1, -1, 3, -3].map(|a| requantize_f64(a, 0.5)),
-            [1, -1, 2, -2]
-        );
+        assert_eq!([1, -1, 3, -3].map(|a| requantize_f64(a, 0.5)), [1, -1, 2, -2]);
         assert_eq!(requantize_f64(1, 1e300), 0);
         assert_eq!(requantize_f64(1 << 40, 1.0), 0);
     }
@@ -232,11 +200,7 @@ mod tests {
             let x = (next() as i32) >> (next() % 31);
             let edge = (2 * i64::from(x) + 1) << 30;
             for x in [x, x.wrapping_neg(), (edge / i64::from(mantissa)) as i32] {
-                assert_eq!(
-                    mul_by_quantized_closed_form(x, m),
-                    mul_by_quantized(x, m),
-                    "{x} {m:?}"
-                );
+                assert_eq!(mul_by_quantized_closed_form(x, m), mul_by_quantized(x, m), "{x} {m:?}");
             }
         }
         for x in [0, 1, -1, i32::MAX, i32::MIN] {

@@ -74,20 +74,9 @@ pub fn window_output(
         Padding::Same => input.div_ceil(stride),
         Padding::Valid => input.saturating_add(stride).saturating_sub(extent) / stride,
     };
-    let reach = out
-        .saturating_sub(1)
-        .saturating_mul(stride)
-        .saturating_add(extent);
-    let total = if out == 0 {
-        0
-    } else {
-        reach.saturating_sub(input)
-    };
-    Window {
-        out,
-        before: total / 2,
-        after: total - total / 2,
-    }
+    let reach = out.saturating_sub(1).saturating_mul(stride).saturating_add(extent);
+    let total = if out == 0 { 0 } else { reach.saturating_sub(input) };
+    Window { out, before: total / 2, after: total - total / 2 }
 }
 
 #[cfg(test)]
@@ -107,10 +96,7 @@ mod tests {
         assert_eq!(clamp(0, 300, 127), 127);
         let uint8 = activation_range(FusedAct::Relu6, 6.0 / 255.0, 0, DType::U8);
         assert_eq!(uint8, (0, 255));
-        assert_eq!(
-            activation_range(FusedAct::None, 1.0, 0, DType::I64),
-            (i32::MIN, i32::MAX)
-        );
+        assert_eq!(activation_range(FusedAct::None, 1.0, 0, DType::I64), (i32::MIN, i32::MAX));
     }
 
     #[test]
@@ -125,14 +111,6 @@ mod tests {
         assert_eq!(same(5, 1, 3, 1), (2, 0, 0));
         assert_eq!(same(0, 3, 1, 1), (0, 0, 0));
         let valid = |i, k, s| window_output(Padding::Valid, i, k, s, 1).out;
-        assert_eq!(
-            (
-                valid(7, 3, 2),
-                valid(7, 7, 1),
-                valid(3, 5, 1),
-                valid(8, 2, 3)
-            ),
-            (3, 1, 0, 3)
-        );
+        assert_eq!((valid(7, 3, 2), valid(7, 7, 1), valid(3, 5, 1), valid(8, 2, 3)), (3, 1, 0, 3));
     }
 }

@@ -29,17 +29,11 @@ impl ResizeMode {
     }
 
     const fn aligns(self) -> bool {
-        matches!(
-            self,
-            ResizeMode::AlignCorners | ResizeMode::AlignCornersHalfPixel
-        )
+        matches!(self, ResizeMode::AlignCorners | ResizeMode::AlignCornersHalfPixel)
     }
 
     const fn half_pixel(self) -> bool {
-        matches!(
-            self,
-            ResizeMode::HalfPixel | ResizeMode::AlignCornersHalfPixel
-        )
+        matches!(self, ResizeMode::HalfPixel | ResizeMode::AlignCornersHalfPixel)
     }
 }
 
@@ -70,11 +64,7 @@ pub fn resize_axis_i10(input: usize, output: usize, mode: ResizeMode) -> Vec<Ler
     } else {
         ((n_in << 10) + n_out / 2) / n_out.max(1)
     };
-    let offset = if mode.half_pixel() {
-        scale / 2 - 512
-    } else {
-        0
-    };
+    let offset = if mode.half_pixel() { scale / 2 - 512 } else { 0 };
     let last = (n_in - 1).max(0);
     let sample = |i: i64| {
         let pos = i * scale + offset;
@@ -94,19 +84,11 @@ pub fn resize_axis_f32(input: usize, output: usize, mode: ResizeMode) -> Vec<Ler
     let scale = scale_f32(input, output, mode);
     let last = input.saturating_sub(1);
     let sample = |i: usize| {
-        let pos = if mode.half_pixel() {
-            (i as f32 + 0.5) * scale - 0.5
-        } else {
-            i as f32 * scale
-        };
+        let pos = if mode.half_pixel() { (i as f32 + 0.5) * scale - 0.5 } else { i as f32 * scale };
         // `as usize` saturates: max(floor(pos), 0).
         let lo = pos.floor() as usize;
         let hi = (pos.ceil() as usize).min(last);
-        LerpF32 {
-            lo: lo.min(last),
-            hi,
-            frac: pos - lo as f32,
-        }
+        LerpF32 { lo: lo.min(last), hi, frac: pos - lo as f32 }
     };
     (0..output).map(sample).collect()
 }
@@ -117,11 +99,7 @@ pub fn resize_axis_nearest(input: usize, output: usize, mode: ResizeMode) -> Vec
     let offset = if mode.half_pixel() { 0.5 } else { 0.0 };
     let sample = |i: usize| {
         let pos = (i as f32 + offset) * scale;
-        let index = if mode.aligns() {
-            round_half_away_f32(pos)
-        } else {
-            pos.floor()
-        };
+        let index = if mode.aligns() { round_half_away_f32(pos) } else { pos.floor() };
         (index as usize).min(input.saturating_sub(1))
     };
     (0..output).map(sample).collect()
@@ -166,52 +144,21 @@ mod tests {
         let got: Vec<_> = axis.iter().map(|l| (l.lo, l.hi, l.frac)).collect();
         assert_eq!(got, [(0, 0, -256), (0, 1, 256), (0, 1, 768), (1, 1, 256)]);
         let axis = resize_axis_i10(3, 5, ResizeMode::AlignCorners);
-        assert_eq!(
-            axis[4],
-            LerpI10 {
-                lo: 2,
-                hi: 2,
-                frac: 0
-            }
-        );
-        assert_eq!(
-            axis[1],
-            LerpI10 {
-                lo: 0,
-                hi: 1,
-                frac: 512
-            }
-        );
+        assert_eq!(axis[4], LerpI10 { lo: 2, hi: 2, frac: 0 });
+        assert_eq!(axis[1], LerpI10 { lo: 0, hi: 1, frac: 512 });
     }
 
     #[test]
     fn integer_blend_rounds_half_away() {
         let blend = |a, c| resize_bilinear_i10([[a, c], [a, c]], 0, 512);
-        assert_eq!(
-            [blend(1, 2), blend(-1, -2), blend(-1, 1), blend(127, 127)],
-            [2, -2, 0, 127]
-        );
+        assert_eq!([blend(1, 2), blend(-1, -2), blend(-1, 1), blend(127, 127)], [2, -2, 0, 127]);
     }
 
     #[test]
     fn float_positions_and_blend() {
         let axis = resize_axis_f32(2, 4, ResizeMode::HalfPixel);
-        assert_eq!(
-            axis[0],
-            LerpF32 {
-                lo: 0,
-                hi: 0,
-                frac: -0.25
-            }
-        );
-        assert_eq!(
-            axis[1],
-            LerpF32 {
-                lo: 0,
-                hi: 1,
-                frac: 0.25
-            }
-        );
+        assert_eq!(axis[0], LerpF32 { lo: 0, hi: 0, frac: -0.25 });
+        assert_eq!(axis[1], LerpF32 { lo: 0, hi: 1, frac: 0.25 });
         assert_eq!(resize_bilinear_u8([[1, 2], [1, 2]], 0.0, 0.5), 2);
         assert_eq!(resize_bilinear_u8([[255; 2]; 2], 0.3, 0.7), 255);
     }

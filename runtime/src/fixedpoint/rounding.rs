@@ -48,9 +48,7 @@ mod tests {
 
     #[test]
     fn ties() {
-        let away: Vec<f32> = [0.5, -0.5, 2.5, -2.5, 0.49999997]
-            .map(round_half_away_f32)
-            .into();
+        let away: Vec<f32> = [0.5, -0.5, 2.5, -2.5, 0.49999997].map(round_half_away_f32).into();
         assert_eq!(away, [1.0, -1.0, 3.0, -3.0, 0.0]);
         let even: Vec<f32> = [0.5, -0.5, 1.5, 2.5, -2.5].map(round_half_even_f32).into();
         assert_eq!(even, [0.0, 0.0, 2.0, 2.0, -2.0]);
@@ -61,13 +59,7 @@ mod tests {
     #[test]
     fn averages() {
         let signed = [(5, 2), (-5, 2), (-4, 2), (6, 4), (-6, 4), (0, 3), (7, 0)];
-        assert_eq!(
-            signed.map(|(s, c)| average_signed(s, c)),
-            [3, -3, -2, 2, -2, 0, 0]
-        );
-        assert_eq!(
-            [(5, 2), (6, 4), (5, 4)].map(|(s, c)| average_unsigned(s, c)),
-            [3, 2, 1]
-        );
+        assert_eq!(signed.map(|(s, c)| average_signed(s, c)), [3, -3, -2, 2, -2, 0, 0]);
+        assert_eq!([(5, 2), (6, 4), (5, 4)].map(|(s, c)| average_unsigned(s, c)), [3, 2, 1]);
     }
 }

@@ -30,10 +30,7 @@ impl SoftmaxParams {
         let real = (f64::from(beta) * f64::from(scale) * one).min(f64::from(i32::MAX));
         let multiplier = quantize_multiplier(real);
         let largest = f64::from((1 << DIFF_BITS) - 1) * one / 2f64.powi(multiplier.shift);
-        SoftmaxParams {
-            multiplier,
-            diff_min: -(largest.floor() as i32),
-        }
+        SoftmaxParams { multiplier, diff_min: -(largest.floor() as i32) }
     }
 
     /// `exp` of a code difference `d = -i` in Q0 at index `i`, 0 below `diff_min`: everything a
@@ -81,9 +78,8 @@ where
         return;
     };
     let exp = |q: T| table.get((max - q.into()) as usize).copied().unwrap_or(0);
-    let sum = x.iter().fold(0i32, |sum, &q| {
-        sum.wrapping_add(rounding_div_by_pot(exp(q), SUM_BITS))
-    });
+    let sum =
+        x.iter().fold(0i32, |sum, &q| sum.wrapping_add(rounding_div_by_pot(exp(q), SUM_BITS)));
     let (reciprocal, bits) = get_reciprocal(sum, SUM_BITS);
     let (out_bits, lo, hi) = out_type.limits();
     for (y, &q) in out.iter_mut().zip(x) {
@@ -155,18 +151,11 @@ pub fn softmax_row16(
         let scaled = mul_by_quantized(i32::from(q) - i32::from(max), params.multiplier);
         lut16_lookup(saturate16(scaled.saturating_add(32767)), &tables.exp)
     };
-    let sum = x
-        .iter()
-        .fold(0i32, |sum, &q| sum.wrapping_add(i32::from(exp(q))));
+    let sum = x.iter().fold(0i32, |sum, &q| sum.wrapping_add(i32::from(exp(q))));
     let headroom = sum.leading_zeros();
-    let normalised = sum
-        .wrapping_shl(headroom.wrapping_sub(1))
-        .wrapping_add(1 << 13)
-        >> 14;
-    let reciprocal = lut16_lookup(
-        saturate16(normalised - (1 << 15) - (1 << 16)),
-        &tables.reciprocal,
-    );
+    let normalised = sum.wrapping_shl(headroom.wrapping_sub(1)).wrapping_add(1 << 13) >> 14;
+    let reciprocal =
+        lut16_lookup(saturate16(normalised - (1 << 15) - (1 << 16)), &tables.reciprocal);
     let shift = 31u32.saturating_sub(headroom);
     let half = (1i64 << shift) >> 1;
     for (y, &q) in out.iter_mut().zip(x) {
@@ -185,12 +174,7 @@ mod tests {
 
     fn row8<T: Copy + Into<i32>>(scale: f32, x: &[T], out_type: SoftmaxOut) -> Vec<i32> {
         let mut out = vec![0; x.len()];
-        softmax_row(
-            &SoftmaxParams::new(1.0, scale).exp_table(),
-            x,
-            &mut out,
-            out_type,
-        );
+        softmax_row(&SoftmaxParams::new(1.0, scale).exp_table(), x, &mut out, out_type);
         out
     }
 
@@ -225,19 +209,9 @@ mod tests {
     fn int16_rows() {
         let tables = Softmax16Tables::new();
         let mut out = [0; 2];
-        softmax_row16(
-            &tables,
-            Softmax16Params::new(1.0, 0.001),
-            &[100, 100],
-            &mut out,
-        );
+        softmax_row16(&tables, Softmax16Params::new(1.0, 0.001), &[100, 100], &mut out);
         assert_eq!(out, [16384, 16384]);
-        softmax_row16(
-            &tables,
-            Softmax16Params::new(1.0, 0.001),
-            &[32767, -32768],
-            &mut out,
-        );
+        softmax_row16(&tables, Softmax16Params::new(1.0, 0.001), &[32767, -32768], &mut out);
         assert_eq!(out, [32766, 2]);
     }
 }

@@ -36,18 +36,10 @@ pub fn prove_channel(
     form: RescaleForm,
 ) -> Option<RescaleChannel> {
     if form == RescaleForm::Exact {
-        return Some(RescaleChannel {
-            scale: reference.multiplier(),
-            bias: 0.0,
-        });
+        return Some(RescaleChannel { scale: reference.multiplier(), bias: 0.0 });
     }
     let out = Output { zp, lo, hi };
-    find_constants(
-        reference,
-        out,
-        &Steps::new(reference, out, acc_range)?,
-        form,
-    )
+    find_constants(reference, out, &Steps::new(reference, out, acc_range)?, form)
 }
 
 /// The first form of `prefer` that is proven for all channels, with its constants, else
@@ -84,9 +76,7 @@ pub fn prove_layer_explained(
             if c == steps.len() {
                 steps.push(Steps::new(reference, out, range(c)));
             }
-            let found = steps[c]
-                .as_ref()
-                .and_then(|s| find_constants(reference, out, s, form));
+            let found = steps[c].as_ref().and_then(|s| find_constants(reference, out, s, form));
             let Some(channel) = found else {
                 failures.push((form, c));
                 break;
@@ -94,22 +84,11 @@ pub fn prove_layer_explained(
             channels.push(channel);
         }
         if channels.len() == refs.len() {
-            return LayerProof {
-                form,
-                channels,
-                failures,
-            };
+            return LayerProof { form, channels, failures };
         }
     }
-    let exact = |r: &Reference| RescaleChannel {
-        scale: r.multiplier(),
-        bias: 0.0,
-    };
-    LayerProof {
-        form: RescaleForm::Exact,
-        channels: refs.iter().map(exact).collect(),
-        failures,
-    }
+    let exact = |r: &Reference| RescaleChannel { scale: r.multiplier(), bias: 0.0 };
+    LayerProof { form: RescaleForm::Exact, channels: refs.iter().map(exact).collect(), failures }
 }
 
 /// Tries the candidates of a form, likeliest first.
@@ -183,9 +162,7 @@ fn f64_candidates(reference: Reference) -> impl Iterator<Item = RescaleChannel> 
         }
         Reference::F64(_) => [0.0, 2f64.powi(-40), 2f64.powi(-30)],
     };
-    biases
-        .into_iter()
-        .map(move |bias| RescaleChannel { scale, bias })
+    biases.into_iter().map(move |bias| RescaleChannel { scale, bias })
 }
 
 /// True iff the form equals the reference on all of `steps.lo..=steps.hi`: non-negative constants
@@ -196,11 +173,7 @@ fn holds(form: RescaleForm, ch: &RescaleChannel, out: Output, steps: &Steps) -> 
     if !usable {
         return false;
     }
-    let limit = if form == RescaleForm::SignedF64 {
-        MAX_F64
-    } else {
-        MAX_F32
-    };
+    let limit = if form == RescaleForm::SignedF64 { MAX_F64 } else { MAX_F32 };
     // 1 covers the roundings of the product and of the sum below the limit.
     let offset = if form == RescaleForm::SignedF64 { ch.bias } else { ch.bias * ch.scale };
     let magnitude = |acc: i32| f64::from(acc).abs() * ch.scale + offset + 1.0;
@@ -228,17 +201,13 @@ fn agrees(f: impl Fn(i32) -> i32, out: Output, steps: &Steps) -> bool {
         return false;
     }
     let base = steps.first + 1 - out.zp;
-    steps
-        .thresholds
-        .chunks(CHUNK)
-        .enumerate()
-        .all(|(i, chunk)| {
-            let first = base + (i * CHUNK) as i32;
-            let wrong = chunk.iter().zip(first..).fold(0u32, |wrong, (&t, level)| {
-                wrong | u32::from(f(t) < level) | u32::from(f(t.wrapping_sub(1)) >= level)
-            });
-            wrong == 0
-        })
+    steps.thresholds.chunks(CHUNK).enumerate().all(|(i, chunk)| {
+        let first = base + (i * CHUNK) as i32;
+        let wrong = chunk.iter().zip(first..).fold(0u32, |wrong, (&t, level)| {
+            wrong | u32::from(f(t) < level) | u32::from(f(t.wrapping_sub(1)) >= level)
+        });
+        wrong == 0
+    })
 }
 
 #[cfg(test)]
@@ -266,11 +235,7 @@ mod tests {
         };
         for acc in range.0 as i32..=range.1 as i32 {
             let want = reference.eval(zp, lo, hi, acc);
-            assert_eq!(
-                eval(form, &ch, zp, lo, hi, acc),
-                want,
-                "{form:?} {reference:?} {acc}"
-            );
+            assert_eq!(eval(form, &ch, zp, lo, hi, acc), want, "{form:?} {reference:?} {acc}");
         }
         true
     }
@@ -310,10 +275,7 @@ mod tests {
     fn relu_form_fails_on_signed_output() {
         let reference = Reference::DoubleRounding(quantize_multiplier(0.0123));
         let range = (-20_000, 20_000);
-        assert_eq!(
-            prove_channel(reference, 0, -128, 127, range, RescaleForm::ReluF32),
-            None
-        );
+        assert_eq!(prove_channel(reference, 0, -128, 127, range, RescaleForm::ReluF32), None);
         assert!(prove_channel(reference, 0, 0, 127, range, RescaleForm::ReluF32).is_some());
     }
 
@@ -321,21 +283,11 @@ mod tests {
     fn wrong_constants_do_not_hold() {
         let m = 0.0123;
         let reference = Reference::DoubleRounding(quantize_multiplier(m));
-        let out = Output {
-            zp: -128,
-            lo: -128,
-            hi: 127,
-        };
+        let out = Output { zp: -128, lo: -128, hi: 127 };
         let steps = Steps::new(reference, out, (-50_000, 50_000)).unwrap();
-        let plain = RescaleChannel {
-            scale: f64::from(m as f32),
-            bias: 0.0,
-        };
+        let plain = RescaleChannel { scale: f64::from(m as f32), bias: 0.0 };
         assert!(!holds(RescaleForm::ReluF32, &plain, out, &steps));
-        let nan = RescaleChannel {
-            scale: f64::NAN,
-            bias: 0.0,
-        };
+        let nan = RescaleChannel { scale: f64::NAN, bias: 0.0 };
         assert!(!holds(RescaleForm::ReluF32, &nan, out, &steps));
     }
 
@@ -343,10 +295,7 @@ mod tests {
     fn magic_rounding_must_be_in_range() {
         let reference = Reference::F64(1.0);
         let range = (0, 5_000_000);
-        assert_eq!(
-            prove_channel(reference, 0, 0, 255, range, RescaleForm::ReluF32),
-            None
-        );
+        assert_eq!(prove_channel(reference, 0, 0, 255, range, RescaleForm::ReluF32), None);
         assert!(prove_channel(reference, 0, 0, 255, range, RescaleForm::SignedF64).is_some());
     }
 
@@ -356,39 +305,19 @@ mod tests {
         let ranges = [(-20_000, 20_000); 2];
         let proof = prove_layer_explained(&refs, 0, -128, 127, &ranges, &CHEAP);
         assert_eq!(proof.form, RescaleForm::SignedFma);
-        assert_eq!(
-            (proof.failures, proof.channels.len()),
-            (vec![(RescaleForm::ReluFma, 0)], 2)
-        );
-        let wraps = [
-            refs[0],
-            Reference::DoubleRounding(Multiplier::new(1 << 30, 40)),
-        ];
+        assert_eq!((proof.failures, proof.channels.len()), (vec![(RescaleForm::ReluFma, 0)], 2));
+        let wraps = [refs[0], Reference::DoubleRounding(Multiplier::new(1 << 30, 40))];
         let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &CHEAP[3..]);
         assert_eq!(proof.form, RescaleForm::Exact);
-        assert_eq!(
-            proof.failures,
-            [(RescaleForm::SignedF32, 1), (RescaleForm::SignedF64, 1)]
-        );
-        assert_eq!(
-            prove_layer(&refs, 0, -128, 127, &[], &CHEAP).0,
-            RescaleForm::Exact
-        );
+        assert_eq!(proof.failures, [(RescaleForm::SignedF32, 1), (RescaleForm::SignedF64, 1)]);
+        assert_eq!(prove_layer(&refs, 0, -128, 127, &[], &CHEAP).0, RescaleForm::Exact);
     }
 
     #[test]
     fn constant_channels() {
-        for reference in [
-            Reference::DoubleRounding(Multiplier::ZERO),
-            Reference::F64(0.0),
-        ] {
+        for reference in [Reference::DoubleRounding(Multiplier::ZERO), Reference::F64(0.0)] {
             for form in CHEAP {
-                assert!(assert_equal_everywhere(
-                    reference,
-                    (5, -128, 127),
-                    (-100, 100),
-                    form
-                ));
+                assert!(assert_equal_everywhere(reference, (5, -128, 127), (-100, 100), form));
             }
         }
     }

@@ -130,13 +130,7 @@ impl Steps {
             let guess = ceil((level - 0.5 + nearer) * inv);
             thresholds.push(threshold(&g, k, guess, lo, hi));
         }
-        Some(Steps {
-            lo,
-            hi,
-            first,
-            last,
-            thresholds,
-        })
+        Some(Steps { lo, hi, first, last, thresholds })
     }
 }
 
@@ -179,11 +173,7 @@ fn threshold(g: &impl Fn(i32) -> i32, k: i32, guess: i64, lo: i32, hi: i32) -> i
     }
     while i64::from(above) - i64::from(below) > 1 {
         let middle = ((i64::from(above) + i64::from(below)) / 2) as i32;
-        if g(middle) >= k {
-            above = middle
-        } else {
-            below = middle
-        }
+        if g(middle) >= k { above = middle } else { below = middle }
     }
     above
 }
@@ -196,16 +186,9 @@ mod tests {
     #[test]
     fn thresholds_are_the_first_accumulators_of_their_level() {
         for m in [0.9, 0.0123, 0.00037, 3.7] {
-            let references = [
-                Reference::DoubleRounding(quantize_multiplier(m)),
-                Reference::F64(m),
-            ];
+            let references = [Reference::DoubleRounding(quantize_multiplier(m)), Reference::F64(m)];
             for reference in references {
-                let out = Output {
-                    zp: -5,
-                    lo: -128,
-                    hi: 127,
-                };
+                let out = Output { zp: -5, lo: -128, hi: 127 };
                 let steps = Steps::new(reference, out, (-40_000, 50_000)).unwrap();
                 let g = |acc| reference.eval(out.zp, out.lo, out.hi, acc);
                 let mut expected = vec![];
@@ -229,11 +212,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_monotone() {
-        let out = Output {
-            zp: 0,
-            lo: -128,
-            hi: 127,
-        };
+        let out = Output { zp: 0, lo: -128, hi: 127 };
         let wraps = Reference::DoubleRounding(Multiplier::new(1 << 30, 8));
         assert!(Steps::new(wraps, out, (0, 1 << 22)).is_some());
         assert!(Steps::new(wraps, out, (0, 1 << 23)).is_none());
@@ -243,17 +222,7 @@ mod tests {
         let fine = Reference::F64(0.1);
         assert!(Steps::new(fine, out, (5, 4)).is_none());
         assert!(Steps::new(fine, out, (0, 1 << 31)).is_none());
-        assert!(
-            Steps::new(
-                fine,
-                Output {
-                    zp: i32::MAX,
-                    ..out
-                },
-                (0, 9)
-            )
-            .is_none()
-        );
+        assert!(Steps::new(fine, Output { zp: i32::MAX, ..out }, (0, 9)).is_none());
         let negative = Reference::DoubleRounding(Multiplier::new(-5, 0));
         assert!(Steps::new(negative, out, (0, 9)).is_none());
     }

@@ -40,11 +40,8 @@ pub(super) struct Carried {
 impl Addresses {
     /// Finds the pointers of every access in `kernel`.
     pub fn collect(kernel: &Func) -> Self {
-        let mut all = Addresses {
-            by_var: IndexMap::new(),
-            depth: IndexMap::new(),
-            now: IndexMap::new(),
-        };
+        let mut all =
+            Addresses { by_var: IndexMap::new(), depth: IndexMap::new(), now: IndexMap::new() };
         all.collect_region(kernel, kernel.body, 0);
         all
     }

@@ -182,8 +182,15 @@ impl Walk<'_> {
             }
             Op::Dot4(s) => self.dot4(s.signs, arg[0], arg[1], arg[2]),
             Op::Dot2(_) => self.dot2(arg[0], arg[1], arg[2]),
-            Op::For(_) | Op::Yield(_) | Op::Call(_) | Op::Load(_) | Op::LoadSplat32(_)
-            | Op::LoadLow64(_) | Op::Store(_) | Op::StoreLow(_) | Op::Lookup(_) => {
+            Op::For(_)
+            | Op::Yield(_)
+            | Op::Call(_)
+            | Op::Load(_)
+            | Op::LoadSplat32(_)
+            | Op::LoadLow64(_)
+            | Op::Store(_)
+            | Op::StoreLow(_)
+            | Op::Lookup(_) => {
                 return Err(self.fail(format!("'{}' is not a lane op", kind.spec().name)));
             }
         })
@@ -252,7 +259,7 @@ impl Walk<'_> {
         let width = ty.lane_type().bytes() as u8;
         let pair = |k: u8| {
             let at = first + (k / 2) * width;
-            let from = if k % 2 == 0 { 0 } else { 16 };
+            let from = if k.is_multiple_of(2) { 0 } else { 16 };
             (0..width).map(move |i| from + at + i)
         };
         let mask: Vec<u8> = (0..16 / width).flat_map(pair).collect();
@@ -337,4 +344,3 @@ fn float_cc(pred: Pred) -> FloatCC {
         Pred::Ge => FloatCC::GreaterThanOrEqual,
     }
 }
-

@@ -17,9 +17,22 @@ use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema.
 pub const SUPPORTED: [&str; 16] = [
-    "ADD", "ARG_MAX", "ARG_MIN", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D",
-    "DEPTHWISE_CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED", "MAX_POOL_2D", "MEAN", "QUANTIZE",
-    "RESHAPE", "RESIZE_BILINEAR", "SOFTMAX", "SPLIT",
+    "ADD",
+    "ARG_MAX",
+    "ARG_MIN",
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "DEQUANTIZE",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "MEAN",
+    "QUANTIZE",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "SOFTMAX",
+    "SPLIT",
 ];
 
 /// Converts the first subgraph.
@@ -196,6 +209,9 @@ impl<'a> Converter<'a> {
             return Ok(v);
         }
         let tensor = &self.graph.tensors[t];
+        if tensor.is_sparse {
+            return Err(format!("tensor '{}' is sparse; densify the model", tensor.name));
+        }
         let Some(data) = tensor.constant_bytes() else {
             let state = if tensor.is_variable { "a state variable" } else { "never computed" };
             return Err(format!("tensor '{}' is {state}", tensor.name));
@@ -320,7 +336,11 @@ impl<'a> Converter<'a> {
         for (&t, shape) in node.op.outputs.iter().zip(shapes) {
             shapes::check_size(shape)?;
             let elem = self.elem(t, None).map_err(|p| p.what)?;
-            types.push(Type::from(TensorType { shape: shape.as_slice().into(), elem, layout: None }));
+            types.push(Type::from(TensorType {
+                shape: shape.as_slice().into(),
+                elem,
+                layout: None,
+            }));
         }
         let body = self.func.body;
         let op = self.func.push_op(body, kind, operands, &types, node.loc);
@@ -415,7 +435,7 @@ impl<'a> Converter<'a> {
         let b = self.optional(node, 2)?;
         let (xs, ws) = (self.shape(x), self.rank(w, 2)?);
         let elements: u64 = xs.iter().product();
-        if ws[1] == 0 || elements % ws[1] != 0 {
+        if ws[1] == 0 || !elements.is_multiple_of(ws[1]) {
             return Err(format!("{elements} inputs do not fit weights {ws:?}"));
         }
         let rows = elements / ws[1];
@@ -551,7 +571,7 @@ impl<'a> Converter<'a> {
         let mut shape = self.shape(x);
         let axis = shapes::axis(a, shape.len())?;
         let parts = node.op.outputs.len() as u64;
-        if parts == 0 || shape[axis as usize] % parts != 0 {
+        if parts == 0 || !shape[axis as usize].is_multiple_of(parts) {
             return Err(format!("{} does not divide into {parts}", shape[axis as usize]));
         }
         shape[axis as usize] /= parts;
@@ -587,6 +607,9 @@ fn quant_type(tensor: &RawTensor, dtype: DType) -> Result<QuantType, Problem> {
     let fail = |what: String| {
         Err(Problem::tensor(&tensor.name, what, "export the model again with valid parameters"))
     };
+    if tensor.quantization_details != 0 {
+        return fail("its quantization is neither per tensor nor per axis".into());
+    }
     if let Some(bad) = tensor.scales.iter().find(|s| !s.is_finite() || **s < 0.0) {
         return fail(format!("quantization scale {bad} is not a number of at least 0"));
     }

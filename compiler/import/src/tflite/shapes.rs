@@ -82,7 +82,7 @@ pub fn reshape(from: &[u64], wanted: &[i64], batch: u64) -> Result<Vec<u64>, Str
     let known: u64 = wanted.iter().filter(|&&d| d >= 0).map(|&d| d as u64).product();
     let mut shape: Vec<u64> = wanted.iter().map(|&d| d.max(0) as u64).collect();
     if let Some(at) = wanted.iter().position(|&d| d == -1) {
-        if known == 0 || elements % known != 0 {
+        if known == 0 || !elements.is_multiple_of(known) {
             return fail();
         }
         shape[at] = elements / known;
