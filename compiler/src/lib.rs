@@ -41,6 +41,5 @@ pub fn interpret(
     module: &ir::Module,
     inputs: &[Tensor],
 ) -> std::result::Result<Vec<Tensor>, String> {
-    let _ = (module, inputs);
-    Err("no interpreter yet".into())
+    ir::interp::run_main(module, inputs).map_err(|e| e.to_string())
 }
