@@ -242,12 +242,12 @@ impl InputMut<'_> {
     }
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
     /// The elements, row-major.
     ///
     /// # Errors
     /// `T` is not the output's type.
-    pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
+    pub fn as_slice<T: Element>(&self) -> Result<&'a [T]> {
         let name = &self.desc.name;
         self.tensor.as_slice().map_err(|e| Error::Tensor(format!("output '{name}': {e}")))
     }
@@ -256,7 +256,7 @@ impl Output<'_> {
         self.desc.dequantize(self.tensor)
     }
     /// The output as a tensor.
-    pub fn tensor(&self) -> &Tensor {
+    pub fn tensor(&self) -> &'a Tensor {
         self.tensor
     }
 }

@@ -258,8 +258,7 @@ impl Func {
         }
         for (i, ty) in result_types.iter().enumerate() {
             let def = ValueDef::Result { op, index: i as u32 };
-            let v =
-                self.values.push(ValueData { ty: ty.clone(), def, name: None, uses: vec![] });
+            let v = self.values.push(ValueData { ty: ty.clone(), def, name: None, uses: vec![] });
             self.ops[op].results.push(v);
         }
         op
