@@ -119,7 +119,7 @@ pub fn run_main_traced(
             run.values[v] = Some(Arc::new(t));
         }
     }
-    let output = |&v| run.value(v).map(Tensor::clone).map_err(InterpError::Invalid);
+    let output = |&v| run.value(v).cloned().map_err(InterpError::Invalid);
     f.returned().iter().map(output).collect()
 }
 
