@@ -240,3 +240,54 @@ fn ternary(op: &Op, a: &Lanes, b: &Lanes, c: &Lanes, ty: Ty) -> Option<Lanes> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::loops;
+
+    fn vector(elem: DType, values: &[i64]) -> Lanes {
+        Lanes::build((elem, values.len() as u8), |i| values[i] as u64)
+    }
+    fn signed(op: impl Into<crate::OpKind>, xs: &[&Lanes], ty: Ty) -> Vec<i64> {
+        let crate::OpKind::Loop(op) = op.into() else { panic!("a loop op") };
+        let y = eval(&op, xs, ty).unwrap();
+        (0..y.len()).map(|i| y.s(i)).collect()
+    }
+
+    #[test]
+    fn packs_saturate() {
+        let (a, b) = (vector(DType::I32, &[70_000, -70_000, 5, -5]), vector(DType::I32, &[0; 4]));
+        let ty = (DType::I16, 8);
+        assert_eq!(signed(loops::PackS {}, &[&a, &b], ty)[..4], [32767, -32768, 5, -5]);
+        let y = signed(loops::PackU {}, &[&a, &b], ty);
+        assert_eq!(y[..4], [-1, 0, 5, 0]); // 65535 read with sign
+    }
+
+    #[test]
+    fn dots_read_signs_as_told_and_wrap() {
+        let a = vector(DType::I8, &[-1, 1, 0, 0]);
+        let b = vector(DType::I8, &[-128, 2, 3, 4]);
+        let acc = vector(DType::I32, &[i32::MIN.into()]);
+        let dot = |signs| signed(loops::Dot4 { signs }, &[&acc, &a, &b], (DType::I32, 1));
+        assert_eq!(dot(DotSigns::S8S8), [i64::from(i32::MIN) + 130]);
+        let wrapped = i32::MIN.wrapping_add(255 * -128 + 2);
+        assert_eq!(dot(DotSigns::U8S8), [i64::from(wrapped)]);
+    }
+
+    #[test]
+    fn floats_become_integers_toward_zero() {
+        let x = |v: f32| Lanes::build((DType::F32, 1), |_| v.to_bits().into());
+        let y = |v| signed(loops::FloatToInt {}, &[&x(v)], (DType::I32, 1))[0];
+        assert_eq!([y(-1.9), y(1e30), y(f32::NAN)], [-1, i32::MAX.into(), 0]);
+    }
+
+    #[test]
+    fn comparisons_give_masks() {
+        let (a, b) = (vector(DType::I8, &[1, -1]), vector(DType::I8, &[2, 2]));
+        let lt = |pred, n| signed(loops::Cmp { pred }, &[&a, &b], (DType::I8, n));
+        assert_eq!(lt(Pred::Lt, 2), [-1, -1]);
+        assert_eq!(lt(Pred::Ult, 2), [-1, 0]);
+        assert_eq!(lt(Pred::Lt, 1), [1]);
+    }
+}

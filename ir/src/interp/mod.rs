@@ -206,3 +206,6 @@ fn extents(ty: &TensorType) -> Result<Vec<usize>, String> {
 fn zeros(ty: &TensorType) -> Result<Tensor, String> {
     Tensor::try_zeros(ty.storage(), extents(ty)?).map_err(|e| e.to_string())
 }
+
+#[cfg(test)]
+mod tests;
