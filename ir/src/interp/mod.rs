@@ -2,7 +2,7 @@
 //!
 //! At the levels quant and int a value is a dense [`Tensor`] of stored codes, and every op is
 //! evaluated with the arithmetic of `qcc_runtime::fixedpoint`; a quantized op is evaluated as the
-//! steps of its integer form ([`crate::numerics::derive`]). At the level loop a program is a list
+//! steps of its integer form ([`crate::numerics::derive`]). At the level nn values are floats. At the level loop a program is a list
 //! of kernel calls over byte buffers ([`run_loop_main`]).
 //!
 //! Invariants: a module is verified before it runs, and nothing here panics; speed comes second to
@@ -15,6 +15,7 @@
 //! | `window` | pools, mean, resize |
 //! | `moves` | pad, concat, slice, argmax, softmax rows: indexing |
 //! | `quant` | quantized ops by their integer form |
+//! | `nn` | float ops |
 //! | `loops`, `lanes` | kernels over byte buffers, lane by lane |
 
 mod conv;
@@ -23,6 +24,7 @@ mod int;
 mod lanes;
 mod loops;
 mod moves;
+mod nn;
 mod quant;
 mod window;
 
@@ -82,7 +84,7 @@ pub enum InterpError {
     },
 }
 
-/// Runs `main` of a module at level quant or int.
+/// Runs `main` of a module at level nn, quant or int.
 ///
 /// # Errors
 /// The module is invalid or at another level, an input does not fit, or an op has no meaning under
@@ -103,9 +105,8 @@ pub fn run_main_traced(
 ) -> Result<Vec<Tensor>, InterpError> {
     let f = main_of(m)?;
     match m.level {
-        Level::Quant | Level::Int => {}
+        Level::Nn | Level::Quant | Level::Int => {}
         Level::Loop => return Err(InterpError::Level { found: m.level, by: "run_loop_main" }),
-        Level::Nn => return Err(InterpError::Level { found: m.level, by: "nothing here yet" }),
     }
     let mut run = Run { m, f, values: SecondaryMap::new() };
     run.set_inputs(inputs)?;
@@ -187,6 +188,10 @@ impl Run<'_> {
                 Ok(vec![int::eval(kind, &xs, ty)?])
             }
             OpKind::Quant(_) => quant::eval(self.m, self.f, op, &xs),
+            OpKind::Nn(kind) => {
+                let y = zeros(tensor_type(self.f, self.f.result(op))?)?;
+                Ok(vec![nn::eval(kind, &xs, y)?])
+            }
             other => Err(format!("'{}' does not belong to this level", other.name())),
         }
     }
