@@ -1,9 +1,9 @@
 //! The reference interpreter: what a module computes, by definition.
 //!
-//! At the levels quant and int a value is a dense [`Tensor`] of stored codes, and every op is
-//! evaluated with the arithmetic of `qcc_runtime::fixedpoint`; a quantized op is evaluated as the
-//! steps of its integer form ([`crate::numerics::derive`]). At the level nn values are floats. At the level loop a program is a list
-//! of kernel calls over byte buffers ([`run_loop_main`]).
+//! At the level nn a value is a dense [`Tensor`] of floats. At the levels quant and int it is one of
+//! stored codes, and every op is evaluated with the arithmetic of `qcc_runtime::fixedpoint`; a
+//! quantized op is evaluated as the steps of its integer form ([`crate::numerics::derive`]). At the
+//! level loop a program is a list of kernel calls over byte buffers ([`run_loop_main`]).
 //!
 //! Invariants: a module is verified before it runs, and nothing here panics; speed comes second to
 //! saying each op's meaning once.
