@@ -10,6 +10,7 @@ use qcc_passes::{
     When,
 };
 use qcc_runtime::cpu::CpuLevel;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,10 @@ impl Compiler {
     pub fn import_options(&self) -> &ImportOptions {
         &self.import
     }
+    /// The pipeline that a module at `level` goes through.
+    pub fn pipeline(&self, level: qcc_ir::Level) -> &str {
+        self.pipeline.as_deref().unwrap_or(default_pipeline(level))
+    }
     /// The CPU level in use.
     pub fn level(&self) -> CpuLevel {
         self.cpu.0
@@ -149,12 +154,13 @@ impl Compiler {
         if !self.cpu.0.runs_here() {
             let why = format!("CPU level '{}' does not run on this machine", self.cpu.name());
             let target = target.triple.to_string();
-            return Err(CodegenError::Target { target, why }.into());
+            return Err(source.codegen_error(CodegenError::Target { target, why }));
         }
         let options = JitOptions { steps: self.profile };
-        let program = JitProgram::compile(&lowered.module, &target, options)?;
+        let program = JitProgram::compile(&lowered.module, &target, options)
+            .map_err(|e| source.codegen_error(e))?;
         let time: Duration = start.elapsed();
-        Ok(Model::new(program, source, self.cpu, lowered.remarks, time))
+        Ok(Model::new(self, program, source, lowered.remarks, time))
     }
 
     /// Runs the passes only.
@@ -162,8 +168,7 @@ impl Compiler {
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn lower(&self, source: &Source) -> Result<Artefact> {
-        let default = default_pipeline(source.module.level);
-        self.run_passes(source, self.pipeline.as_deref().unwrap_or(default))
+        self.run_passes(source, self.pipeline(source.module.level))
     }
 
     /// Runs a pipeline on a model.
@@ -175,7 +180,7 @@ impl Compiler {
         let failed =
             |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
         let pipeline = Pipeline::parse(pipeline, &self.registry)
-            .map_err(|e| Error::Input(format!("--passes: {e}")))?;
+            .map_err(|e| Error::Input(format!("pipeline: {e}")))?;
         let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0 };
         let mut context = PassContext::new(target);
         let mut manager = PassManager {
@@ -206,5 +211,7 @@ fn default_pipeline(level: qcc_ir::Level) -> &'static str {
 
 fn print_module(when: When, pass: &str, m: &Module) {
     let word = if when == When::Before { "before" } else { "after" };
-    eprintln!("// {word} {pass}\n{}", qcc_ir::text::print(m));
+    let text = format!("// {word} {pass}\n{}\n", qcc_ir::text::print(m));
+    // Nobody reading it is no reason to stop.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -18,6 +18,7 @@ pub mod cli;
 mod compiler;
 mod cpu;
 mod error;
+mod files;
 pub mod layers;
 mod model;
 pub mod npz;
@@ -25,7 +26,7 @@ mod source;
 
 pub use compiler::{Artefact, Compiler};
 pub use cpu::Cpu;
-pub use error::{Error, Result};
+pub use error::{Detail, Error, Result};
 pub use model::{InputMut, Model, ModelInfo, Output, Session};
 pub use source::Source;
 

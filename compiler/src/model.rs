@@ -1,6 +1,6 @@
 //! Compiled models and the sessions that run them.
 
-use crate::{Compiler, Cpu, Error, Result, Source};
+use crate::{Compiler, Cpu, Error, Result, Source, files};
 use qcc_codegen::jit::JitProgram;
 use qcc_passes::Remark;
 use qcc_runtime::tensor::Element;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Bytes behind the arena that kernels may read.
 const ARENA_SLACK: usize = 64;
 
+/// How a cache file begins.
+const CACHE_MARK: &str = "// qcc-cache 1 ";
+
 /// A compiled model. Cloning gives another handle to the same code; dropping the last handle (and
 /// the last session) frees it.
 #[derive(Clone)]
@@ -21,6 +24,7 @@ struct Inner {
     program: JitProgram,
     source: Source,
     cpu: Cpu,
+    pipeline: String,
     remarks: Vec<Remark>,
     info: ModelInfo,
 }
@@ -42,9 +46,9 @@ pub struct ModelInfo {
 
 impl Model {
     pub(crate) fn new(
+        compiler: &Compiler,
         program: JitProgram,
         source: &Source,
-        cpu: Cpu,
         remarks: Vec<Remark>,
         compile_time: Duration,
     ) -> Model {
@@ -55,7 +59,9 @@ impl Model {
             macs: crate::layers::layers(&source.module).iter().map(|l| l.macs).sum(),
             compile_time,
         };
-        Model(Arc::new(Inner { program, source: source.clone(), cpu, remarks, info }))
+        let (cpu, source) = (Cpu::level(compiler.level()), source.clone());
+        let pipeline = compiler.pipeline(source.module.level).to_string();
+        Model(Arc::new(Inner { program, source, cpu, pipeline, remarks, info }))
     }
     /// Inputs in the model's order.
     pub fn inputs(&self) -> &[TensorDesc] {
@@ -88,30 +94,36 @@ impl Model {
         }
     }
 
-    /// Writes the model to a cache file: its IR and the CPU level, to be compiled again by
-    /// [`Model::load`] without the original file or its importer.
+    /// Writes the model to a cache file: its IR, the CPU level and the pipeline, to be compiled
+    /// again by [`Model::load`]. What it saves is the original file and its importer; code is made
+    /// anew, so a cache file cannot hold wrong code and outlives the machine that wrote it.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        let text = qcc_ir::text::print(&self.0.source.module);
-        let text = format!("// qcc-cache cpu={}\n{text}", self.0.cpu.name());
-        std::fs::write(path, text).map_err(|e| Error::io(path, e))
+        let inner = &*self.0;
+        let text = qcc_ir::text::print(&inner.source.module);
+        let (cpu, pipeline) = (inner.cpu.name(), &inner.pipeline);
+        let text = format!("{CACHE_MARK}{cpu} {pipeline}\n{text}");
+        files::write_whole(path.as_ref(), text.as_bytes())
     }
-    /// Compiles a model that [`Model::save`] wrote, for the CPU level it was compiled for.
+    /// Compiles a model that [`Model::save`] wrote, for the CPU level and with the pipeline that
+    /// it was compiled with.
     ///
     /// # Errors
-    /// The file cannot be read, is not a cache file, or is for a CPU that this machine is not.
+    /// The file cannot be read, is not a cache file, is for a CPU that this machine is not, or
+    /// needs passes that are not built in.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let cpu = text.lines().next().and_then(|l| l.strip_prefix("// qcc-cache cpu="));
         let file = path.display().to_string();
-        let cpu = cpu.ok_or_else(|| Error::Input(format!("{file}: not written by Model::save")))?;
+        let mark = text.lines().next().and_then(|l| l.strip_prefix(CACHE_MARK)?.split_once(' '));
+        let (cpu, pipeline) =
+            mark.ok_or_else(|| Error::Input(format!("{file}: not written by Model::save")))?;
         let cpu = Cpu::named(cpu, crate::cpu::host_arch())?;
         let module = qcc_ir::text::parse(&text, &file).map_err(Error::Text)?;
-        Compiler::new().cpu(cpu).compile(&Source::from_module(module, &file)?)
+        let source = Source::from_module(module, &file)?;
+        Compiler::new().cpu(cpu).passes(pipeline).compile(&source)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Arrays in numpy's files: `.npy`, and `.npz` with stored or deflated members.
+//!
+//! Nothing in a file is trusted: an array is only made when the file has the bytes for it.
 
 use crate::{Error, Result};
 use indexmap::IndexMap;
-use npyz::WriterBuilder;
+use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriterBuilder};
 use qcc_runtime::tensor::Element;
 use qcc_runtime::{DType, Tensor};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
-/// Bytes that one array of a file may claim.
-const MAX_BYTES: u64 = 1 << 32;
+/// Bytes that one array may have.
+const MAX_BYTES: u64 = 1 << 31;
 
 /// Named arrays in the order of the file.
 pub type Arrays = IndexMap<String, Tensor>;
@@ -18,7 +20,9 @@ pub type Arrays = IndexMap<String, Tensor>;
 #[derive(Debug, thiserror::Error)]
 enum Unreadable {
     /// Its elements are of a type that no tensor has.
-    #[error("element type {0} is not supported")]
+    #[error(
+        "element type {0} is not supported; save it as float32, float64, bool or an integer type"
+    )]
     Type(String),
     /// Anything else.
     #[error("{0}")]
@@ -28,20 +32,18 @@ enum Unreadable {
 /// Reads all arrays of an `.npz` whose element type a tensor can have; others are left out.
 ///
 /// # Errors
-/// The file cannot be read, is damaged, or holds arrays in Fortran order.
+/// The file cannot be read, or is damaged.
 pub fn read_npz(path: &Path) -> Result<Arrays> {
     let fail = |what: String| Error::Input(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| fail(format!("not an npz file: {e}")))?;
     let mut out = Arrays::new();
     for i in 0..zip.len() {
-        let mut member = zip.by_index(i).map_err(|e| fail(e.to_string()))?;
+        let member = zip.by_index(i).map_err(|e| fail(e.to_string()))?;
         let Some(name) = member.name().strip_suffix(".npy").map(str::to_string) else { continue };
-        if member.size() > MAX_BYTES {
-            return Err(fail(format!("array '{name}' has {} bytes", member.size())));
-        }
         let mut bytes = Vec::new();
-        member.read_to_end(&mut bytes).map_err(|e| fail(format!("array '{name}': {e}")))?;
+        let read = member.take(MAX_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|e| fail(format!("array '{name}': {e}")))?;
         match parse_npy(&bytes) {
             Ok(array) => drop(out.insert(name, array)),
             Err(Unreadable::Type(_)) => {}
@@ -54,7 +56,7 @@ pub fn read_npz(path: &Path) -> Result<Arrays> {
 /// Reads one `.npy`.
 ///
 /// # Errors
-/// As [`read_npz`].
+/// The file cannot be read, is damaged, or has an element type that no tensor has.
 pub fn read_npy(path: &Path) -> Result<Tensor> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     parse_npy(&bytes).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
@@ -64,49 +66,74 @@ fn other(e: impl std::fmt::Display) -> Unreadable {
     Unreadable::Other(e.to_string())
 }
 
+type Npy<'a> = NpyFile<Cursor<&'a [u8]>>;
+
+/// `uint32` becomes `i64`: there is no tensor of it.
 fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, Unreadable> {
-    let npy = npyz::NpyFile::new(Cursor::new(bytes)).map_err(other)?;
-    if npy.order() == npyz::Order::Fortran && npy.shape().len() > 1 {
-        return Err(other("it is in Fortran order; save it with np.ascontiguousarray"));
-    }
-    let claimed = npy.shape().iter().try_fold(1u64, |n, &d| n.checked_mul(d));
-    if claimed.is_none_or(|n| n > MAX_BYTES) {
-        return Err(other(format!("its shape {:?} is too large", npy.shape())));
-    }
+    let npy = NpyFile::new(Cursor::new(bytes)).map_err(other)?;
     let npyz::DType::Plain(ty) = npy.dtype() else {
         return Err(Unreadable::Type("structured".into()));
     };
-    match ty.to_string().trim_start_matches(['<', '|', '=']) {
-        "f4" => elements::<f32, _>(npy),
-        "f8" => elements::<f64, _>(npy),
-        "i1" => elements::<i8, _>(npy),
-        "u1" => elements::<u8, _>(npy),
-        "i2" => elements::<i16, _>(npy),
-        "u2" => elements::<u16, _>(npy),
-        "i4" => elements::<i32, _>(npy),
-        "i8" => elements::<i64, _>(npy),
+    let ty = ty.to_string();
+    let has_bytes = |size: u64| {
+        let n = npy.shape().iter().try_fold(size, |n, &d| n.checked_mul(d));
+        match n.is_some_and(|n| n <= bytes.len() as u64 && n <= MAX_BYTES) {
+            true => Ok(()),
+            false => Err(other(format!("the file has no {:?} elements", npy.shape()))),
+        }
+    };
+    let ty = ty.trim_start_matches(['<', '>', '|', '=']);
+    has_bytes(ty.get(1..).and_then(|n| n.parse().ok()).unwrap_or(1))?;
+    match ty {
+        "f4" => elements(npy, |v: f32| v),
+        "f8" => elements(npy, |v: f64| v),
+        "i1" => elements(npy, |v: i8| v),
+        "u1" => elements(npy, |v: u8| v),
+        "i2" => elements(npy, |v: i16| v),
+        "u2" => elements(npy, |v: u16| v),
+        "i4" => elements(npy, |v: i32| v),
+        "u4" => elements(npy, |v: u32| i64::from(v)),
+        "i8" => elements(npy, |v: i64| v),
         "b1" => {
-            let shape: Vec<usize> = npy.shape().iter().map(|&d| d as usize).collect();
-            let v: Vec<bool> = npy.into_vec().map_err(other)?;
-            let bytes: Vec<u8> = v.into_iter().map(u8::from).collect();
-            Tensor::from_bytes(DType::Bool, shape, bytes).map_err(other)
+            let t = elements(npy, |v: bool| u8::from(v))?;
+            Tensor::from_bytes(DType::Bool, t.shape(), t.bytes()).map_err(other)
         }
         name => Err(Unreadable::Type(name.to_string())),
     }
 }
 
-fn elements<T: Element + npyz::Deserialize, R: Read>(
-    npy: npyz::NpyFile<R>,
+fn elements<F: Deserialize, T: Element>(
+    npy: Npy,
+    convert: impl Fn(F) -> T,
 ) -> std::result::Result<Tensor, Unreadable> {
     let shape: Vec<usize> = npy.shape().iter().map(|&d| d as usize).collect();
-    let values: Vec<T> = npy.into_vec().map_err(other)?;
+    let column_major = npy.order() == Order::Fortran && shape.len() > 1;
+    let values: Vec<F> = npy.into_vec().map_err(other)?;
+    let mut values: Vec<T> = values.into_iter().map(convert).collect();
+    if column_major {
+        values = row_major(&values, &shape);
+    }
     Tensor::from_slice(&values, shape).map_err(other)
 }
 
-/// The bytes of an `.npz` with these arrays.
+/// Elements whose first index runs fastest, with the last running fastest.
+fn row_major<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
+    let from = |mut i: usize| {
+        let (mut at, mut stride) = (0, values.len());
+        for &extent in shape.iter().rev() {
+            stride /= extent;
+            at += i % extent * stride;
+            i /= extent;
+        }
+        values[at]
+    };
+    (0..values.len()).map(from).collect()
+}
+
+/// The bytes of an `.npz` with these arrays; the same arrays give the same bytes.
 ///
 /// # Errors
-/// Does not fail on memory; the signature is the writer's.
+/// The archive would be too large for its format.
 pub fn npz_bytes<'a>(arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<Vec<u8>> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let fail = |e: String| Error::Input(format!("writing npz: {e}"));
@@ -115,39 +142,81 @@ pub fn npz_bytes<'a>(arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>) ->
         .last_modified_time(zip::DateTime::default());
     for (name, tensor) in arrays {
         zip.start_file(format!("{name}.npy"), options).map_err(|e| fail(e.to_string()))?;
-        write_npy(&mut zip, tensor).map_err(|e| fail(e.to_string()))?;
+        let bytes = npy_bytes(tensor).map_err(|e| fail(e.to_string()))?;
+        zip.write_all(&bytes).map_err(|e| fail(e.to_string()))?;
     }
     Ok(zip.finish().map_err(|e| fail(e.to_string()))?.into_inner())
 }
 
-fn write_npy(out: &mut impl Write, t: &Tensor) -> std::io::Result<()> {
+fn npy_bytes(t: &Tensor) -> std::io::Result<Vec<u8>> {
     match t.dtype() {
-        DType::F32 => write_elements::<f32>(out, t),
-        DType::F64 => write_elements::<f64>(out, t),
-        DType::I8 => write_elements::<i8>(out, t),
-        DType::U8 | DType::Bool => write_elements::<u8>(out, t),
-        DType::I16 => write_elements::<i16>(out, t),
-        DType::U16 => write_elements::<u16>(out, t),
-        DType::I32 => write_elements::<i32>(out, t),
-        DType::I64 => write_elements::<i64>(out, t),
+        DType::F32 => write(t, |v: f32| v),
+        DType::F64 => write(t, |v: f64| v),
+        DType::I8 => write(t, |v: i8| v),
+        DType::U8 => write(t, |v: u8| v),
+        DType::Bool => write(t, |v: u8| v != 0),
+        DType::I16 => write(t, |v: i16| v),
+        DType::U16 => write(t, |v: u16| v),
+        DType::I32 => write(t, |v: i32| v),
+        DType::I64 => write(t, |v: i64| v),
     }
 }
 
-fn write_elements<T: Element + npyz::AutoSerialize>(
-    out: &mut impl Write,
+fn write<T: Element, F: AutoSerialize>(
     t: &Tensor,
-) -> std::io::Result<()> {
+    convert: impl Fn(T) -> F,
+) -> std::io::Result<Vec<u8>> {
     let shape: Vec<u64> = t.shape().iter().map(|&d| d as u64).collect();
     let values = t.as_slice::<T>().map_err(std::io::Error::other)?;
-    let mut buffer = Vec::new();
-    {
-        let mut writer = npyz::WriteOptions::new()
-            .default_dtype()
-            .shape(&shape)
-            .writer(&mut buffer)
-            .begin_nd()?;
-        writer.extend(values.iter().copied())?;
-        writer.finish()?;
+    let mut out = Vec::new();
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut writer = options.writer(&mut out).begin_nd()?;
+    writer.extend(values.iter().map(|&v| convert(v)))?;
+    writer.finish()?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(descr: &str, order: &str, shape: &str) -> Vec<u8> {
+        let text = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+        let text = format!("{text:<117}\n");
+        let mut out = b"\x93NUMPY\x01\x00".to_vec();
+        out.extend((text.len() as u16).to_le_bytes());
+        out.extend(text.bytes());
+        out
     }
-    out.write_all(&buffer)
+
+    #[test]
+    fn arrays_round_trip() {
+        for dtype in DType::ALL {
+            let mut t = Tensor::zeros(dtype, [2, 3]);
+            (0..6).for_each(|i| t.set_i64(i, i as i64 % 2));
+            assert_eq!(parse_npy(&npy_bytes(&t).unwrap()).unwrap(), t);
+        }
+        let scalar = Tensor::from_slice(&[7i32], []).unwrap();
+        assert_eq!(parse_npy(&npy_bytes(&scalar).unwrap()).unwrap(), scalar);
+    }
+
+    #[test]
+    fn column_major_and_big_endian_arrays_are_turned() {
+        let mut bytes = header(">i2", "True", "(2, 3)");
+        for v in [0i16, 10, 1, 11, 2, 12] {
+            bytes.extend(v.to_be_bytes());
+        }
+        assert_eq!(parse_npy(&bytes).unwrap().to_i64_vec(), [0, 1, 2, 10, 11, 12]);
+    }
+
+    #[test]
+    fn claims_are_not_believed() {
+        for shape in ["(1000000000000,)", "(4294967296, 4294967296, 2)", "(3,)"] {
+            let bytes = header("<f8", "False", shape);
+            let error = parse_npy(&bytes).unwrap_err().to_string();
+            assert!(error.contains("has no"), "{error}");
+        }
+        assert!(parse_npy(b"\x93NUMPY").is_err());
+        assert!(matches!(parse_npy(&header("<c8", "False", "(0,)")), Err(Unreadable::Type(_))));
+    }
 }

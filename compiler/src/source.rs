@@ -71,8 +71,8 @@ impl Source {
     /// The verifier's, all of them.
     pub fn from_module(module: Module, file: &str) -> Result<Source> {
         if let Err(errors) = qcc_ir::verify::verify(&module) {
-            let all: Vec<String> = errors.iter().map(|e| format!("{file}: {e}")).collect();
-            return Err(Error::Input(all.join("\n")));
+            let errors = errors.iter().map(ToString::to_string).collect();
+            return Err(Error::Verify { file: file.to_string(), errors });
         }
         let Some(main) = module.main().map(|id| &module.funcs[id]) else {
             return Err(Error::Input(format!("{file}: the module has no function 'main'")));
@@ -88,6 +88,11 @@ impl Source {
         let outputs = results.map(|(k, &v)| describe(&main.output_names, k, "out", main.ty(v)));
         let outputs = outputs.collect();
         Ok(Source { file: file.to_string(), module, inputs, outputs })
+    }
+
+    /// An error of making code from this model.
+    pub(crate) fn codegen_error(&self, source: qcc_codegen::CodegenError) -> Error {
+        Error::Codegen { file: self.file.clone(), source }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::npz;
 use crate::{Model, Result, Session};
 use indexmap::IndexMap;
 use qcc_runtime::Tensor;
-use qcc_runtime::cpu::Arch;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -33,7 +32,7 @@ pub struct BenchArgs {
 
 /// Times the model.
 pub fn bench(args: &BenchArgs, global: &Global) -> Result<Outcome> {
-    let mut compiler = args.options.compiler(global, Arch::host().unwrap_or(Arch::X86_64))?;
+    let mut compiler = args.options.native(global)?;
     compiler.profile = args.profile;
     let source = compiler.read(&args.model)?;
     let model = compiler.compile(&source)?;

@@ -1,8 +1,9 @@
 //! `qcc compile`: a model to a file.
 
 use super::{Global, ModelOptions, Outcome, output};
-use crate::{Artefact, Compiler, Error, Result, Source};
-use qcc_codegen::aot::{self, Interface};
+use crate::{Artefact, Error, Result, Source};
+use qcc_codegen::aot::{self, Interface, ObjectFile};
+use qcc_codegen::clif::Listing;
 use qcc_codegen::{Target, header, jit};
 use qcc_runtime::cpu::Arch;
 use std::path::{Path, PathBuf};
@@ -69,24 +70,27 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         let what = "single CPU features are not available yet; choose a level with --cpu";
         return Err(Error::Input(format!("--features {f}: {what}")));
     }
-    let compiler = args.options.compiler(global, arch_of(&triple)?)?;
+    // Not 'native': the same command gives the same bytes on every host.
+    let compiler = args.options.compiler(global, arch_of(&triple)?, "baseline")?;
     let source = compiler.read(&args.model)?;
     if args.require_integer {
         require_integer(&source)?;
     }
-    if emit == Emit::Qir {
-        output::write(&args.output, qcc_ir::text::print(&source.module).as_bytes())?;
-        return Ok(Outcome::Done);
-    }
-    let lowered = compiler.lower(&source)?;
-    global.report(&lowered.remarks, &lowered.times);
-    let target = Target { triple, cpu: compiler.level() };
-    let interface = interface(args, &source)?;
-    if emit == Emit::Sharedlib {
-        return shared_library(args, &lowered, &interface, &target);
-    }
-    let bytes = artefact(emit, &compiler, &source, &lowered, &interface, &target)?;
+    let bytes = match emit {
+        Emit::Qir => qcc_ir::text::print(&source.module).into_bytes(),
+        Emit::Report => super::inspect::report(&source).into_bytes(),
+        _ => {
+            let lowered = compiler.lower(&source)?;
+            global.report(&lowered.remarks, &lowered.times);
+            let target = Target { triple, cpu: compiler.level() };
+            let symbol = symbol(args, &source)?;
+            Build::new(&source, &lowered, target, symbol).bytes(emit)?
+        }
+    };
     output::write(&args.output, &bytes)?;
+    global.verbose(|| {
+        format!("{}: {} bytes for {}", args.output.display(), bytes.len(), compiler.level())
+    });
     Ok(Outcome::Done)
 }
 
@@ -97,83 +101,94 @@ fn from_extension(path: &Path) -> Result<Emit> {
         Some("so" | "dylib" | "dll") => Emit::Sharedlib,
         Some("h") => Emit::Header,
         Some("qir") => Emit::Qir,
+        Some("kir") => Emit::Kir,
         Some("clif") => Emit::Clif,
         Some("s") => Emit::Asm,
         Some("html") => Emit::Report,
         _ => {
             let path = path.display();
             return Err(Error::Input(format!(
-                "{path}: say what to write with --emit, or use .o, .a, .so, .h, .qir, .clif, .s or \
-                 .html"
+                "{path}: say what to write with --emit, or use .o, .a, .so, .h, .qir, .kir, .clif, \
+                 .s or .html"
             )));
         }
     })
 }
 
-fn artefact(
-    emit: Emit,
-    compiler: &Compiler,
-    source: &Source,
-    lowered: &Artefact,
-    interface: &Interface,
-    target: &Target,
-) -> Result<Vec<u8>> {
-    let _ = compiler;
-    let object = || aot::compile_object(&lowered.module, interface, target);
-    Ok(match emit {
-        Emit::Obj => object()?.bytes,
-        Emit::Staticlib => aot::archive(&object()?.bytes, &header::exported(&interface.symbol)),
-        Emit::Header => header::header(interface, object()?.arena_bytes).into_bytes(),
-        Emit::Kir => qcc_ir::text::print(&lowered.module).into_bytes(),
-        Emit::Clif => jit::listing(&lowered.module, target)?.clif.into_bytes(),
-        Emit::Asm => jit::listing(&lowered.module, target)?.asm.into_bytes(),
-        Emit::Report => super::inspect::report(source).into_bytes(),
-        Emit::Qir | Emit::Sharedlib => unreachable!("handled by the caller"),
-    })
+/// A lowered model on its way to a file.
+pub(super) struct Build<'a> {
+    source: &'a Source,
+    lowered: &'a Artefact,
+    target: Target,
+    interface: Interface,
 }
 
-/// The linker writes a file of its own, which is then read and written like any result.
-fn shared_library(
-    args: &CompileArgs,
-    lowered: &Artefact,
-    interface: &Interface,
-    target: &Target,
-) -> Result<Outcome> {
-    let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
-    let bytes = link_in(folder.path(), lowered, interface, target)?;
-    output::write(&args.output, &bytes)?;
-    Ok(Outcome::Done)
-}
-
-/// Links a shared library inside `folder`; its bytes.
-pub fn link_in(
-    folder: &Path,
-    lowered: &Artefact,
-    interface: &Interface,
-    target: &Target,
-) -> Result<Vec<u8>> {
-    let object = aot::compile_object(&lowered.module, interface, target)?;
-    let (from, to) = (folder.join("model.o"), folder.join("model.so"));
-    std::fs::write(&from, &object.bytes).map_err(|e| Error::io(&from, e))?;
-    aot::link_shared(&from, &to, target)?;
-    std::fs::read(&to).map_err(|e| Error::io(&to, e))
-}
-
-fn interface(args: &CompileArgs, source: &Source) -> Result<Interface> {
-    let symbol = match &args.symbol {
-        Some(s) => s.clone(),
-        None => crate::source::identifier(&source.module.name),
-    };
-    let fits = symbol == crate::source::identifier(&symbol);
-    if !fits {
-        return Err(Error::Input(format!("--symbol {symbol}: not a C identifier")));
+impl<'a> Build<'a> {
+    /// `symbol` is the prefix of the exported functions.
+    pub fn new(
+        source: &'a Source,
+        lowered: &'a Artefact,
+        target: Target,
+        symbol: String,
+    ) -> Build<'a> {
+        let interface = Interface {
+            name: source.module.name.clone(),
+            symbol,
+            inputs: source.inputs.clone(),
+            outputs: source.outputs.clone(),
+        };
+        Build { source, lowered, target, interface }
     }
-    Ok(Interface {
-        name: source.module.name.clone(),
-        symbol,
-        inputs: source.inputs.clone(),
-        outputs: source.outputs.clone(),
-    })
+
+    fn object(&self) -> Result<ObjectFile> {
+        aot::compile_object(&self.lowered.module, &self.interface, &self.target)
+            .map_err(|e| self.source.codegen_error(e))
+    }
+
+    fn listing(&self) -> Result<Listing> {
+        jit::listing(&self.lowered.module, &self.target).map_err(|e| self.source.codegen_error(e))
+    }
+
+    fn bytes(&self, emit: Emit) -> Result<Vec<u8>> {
+        Ok(match emit {
+            Emit::Obj => self.object()?.bytes,
+            Emit::Staticlib => {
+                let exported = header::exported(&self.interface.symbol);
+                aot::archive(&self.object()?.bytes, &exported)
+            }
+            Emit::Sharedlib => {
+                let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+                let library = self.link_in(folder.path())?;
+                std::fs::read(&library).map_err(|e| Error::io(&library, e))?
+            }
+            Emit::Header => {
+                header::header(&self.interface, self.object()?.arena_bytes).into_bytes()
+            }
+            Emit::Kir => qcc_ir::text::print(&self.lowered.module).into_bytes(),
+            Emit::Clif => self.listing()?.clif.into_bytes(),
+            Emit::Asm => self.listing()?.asm.into_bytes(),
+            Emit::Qir | Emit::Report => unreachable!("made from the source by the caller"),
+        })
+    }
+
+    /// Links a shared library inside `folder`; its path.
+    pub fn link_in(&self, folder: &Path) -> Result<PathBuf> {
+        let (from, to) = (folder.join("model.o"), folder.join("model.so"));
+        std::fs::write(&from, &self.object()?.bytes).map_err(|e| Error::io(&from, e))?;
+        aot::link_shared(&from, &to, &self.target).map_err(|e| self.source.codegen_error(e))?;
+        Ok(to)
+    }
+}
+
+/// The prefix of the exported functions.
+fn symbol(args: &CompileArgs, source: &Source) -> Result<String> {
+    let Some(s) = &args.symbol else {
+        return Ok(crate::source::identifier(&source.module.name));
+    };
+    match *s == crate::source::identifier(s) {
+        true => Ok(s.clone()),
+        false => Err(Error::Input(format!("--symbol {s}: not a C identifier"))),
+    }
 }
 
 fn triple(text: Option<&str>) -> Result<Triple> {
@@ -207,6 +222,6 @@ fn require_integer(source: &Source) -> Result<()> {
         .collect();
     match floats.as_slice() {
         [] => Ok(()),
-        all => Err(Error::Input(format!("{}: {}", source.file, all.join("\n")))),
+        all => Err(Error::Verify { file: source.file.clone(), errors: all.to_vec() }),
     }
 }

@@ -3,7 +3,6 @@
 use super::{Global, ModelOptions, Outcome, output};
 use crate::layers::{Layer, layers};
 use crate::{Result, Source};
-use qcc_runtime::cpu::Arch;
 use std::path::PathBuf;
 
 /// Arguments of `inspect`.
@@ -23,7 +22,7 @@ pub struct InspectArgs {
 
 /// Prints the layers.
 pub fn inspect(args: &InspectArgs, global: &Global) -> Result<Outcome> {
-    let compiler = args.options.compiler(global, Arch::host().unwrap_or(Arch::X86_64))?;
+    let compiler = args.options.native(global)?;
     let source = compiler.read(&args.model)?;
     let all = layers(&source.module);
     if let Some(path) = &args.html {

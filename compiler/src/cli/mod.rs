@@ -14,7 +14,7 @@ mod tables;
 
 use crate::{Compiler, Cpu, Error, Result};
 use clap::{Args, Parser, Subcommand};
-use qcc_passes::PrintAt;
+use qcc_passes::{PrintAt, Registry};
 use qcc_runtime::cpu::Arch;
 use std::process::ExitCode;
 
@@ -119,6 +119,9 @@ pub(crate) enum Outcome {
     Mismatch,
 }
 
+/// Stack of the thread that works: models may nest deeply.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Runs the command line; never panics.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -128,16 +131,22 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
         }
     };
-    let result = std::panic::catch_unwind(|| dispatch(&cli));
+    let global = cli.global.clone();
+    let worker = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let result = match worker.spawn(move || dispatch(&cli)) {
+        Ok(thread) => thread.join(),
+        Err(e) => Ok(Err(Error::Input(format!("cannot start a thread: {e}")))),
+    };
     match result {
         Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::Mismatch)) => ExitCode::from(3),
+        Ok(Err(e)) if e.is_closed_pipe() => ExitCode::SUCCESS,
         Ok(Err(e)) => {
-            output::error(&e, &cli.global);
-            ExitCode::from(1)
+            output::error(&e, &global);
+            ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
         }
         Err(_) => {
-            eprintln!("error: this is a bug in qcc; please report it with the model and command");
+            output::note("error: this is a bug in qcc; please report it with model and command");
             ExitCode::from(1)
         }
     }
@@ -158,7 +167,9 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Passes => tables::passes(),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(*shell, &mut command, "qcc", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, "qcc", &mut script);
+            output::write("-".as_ref(), &script)?;
             Ok(Outcome::Done)
         }
     }
@@ -169,22 +180,31 @@ impl Global {
     fn report(&self, remarks: &[qcc_passes::Remark], times: &[qcc_passes::PassTime]) {
         if let Some(pass) = &self.remarks {
             for r in remarks.iter().filter(|r| pass == "all" || r.pass == pass) {
-                eprintln!("remark: {r}");
+                output::note(format!("remark: {r}"));
             }
         }
         if self.time_passes {
             for t in times {
-                eprintln!("{:10.3} ms  {}", t.time.as_secs_f64() * 1e3, t.step);
+                output::note(format!("{:10.3} ms  {}", t.time.as_secs_f64() * 1e3, t.step));
             }
+        }
+    }
+    /// Prints a line that `-v` asked for.
+    fn verbose(&self, text: impl FnOnce() -> String) {
+        if self.verbose && !self.quiet {
+            output::note(text());
         }
     }
 }
 
 impl ModelOptions {
-    /// A compiler for an architecture with these options.
-    fn compiler(&self, global: &Global, arch: Arch) -> Result<Compiler> {
-        let here = Arch::host() == Some(arch);
-        let default = if here { "native" } else { "baseline" };
+    /// A compiler for this machine with these options.
+    fn native(&self, global: &Global) -> Result<Compiler> {
+        self.compiler(global, crate::cpu::host_arch(), "native")
+    }
+
+    /// A compiler for an architecture with these options; `default` stands in for `--cpu`.
+    fn compiler(&self, global: &Global, arch: Arch, default: &str) -> Result<Compiler> {
         let cpu = self.cpu.as_deref().unwrap_or(default);
         if cpu.contains(',') {
             let what = "several CPU levels in one object are not available yet; give one";
@@ -206,8 +226,8 @@ impl ModelOptions {
         }
         c.verify_each = global.verify_each;
         c.diff_each = global.diff_each;
-        c.print_before = print_at(&global.print_ir_before);
-        c.print_after = print_at(&global.print_ir_after);
+        c.print_before = print_at(&global.print_ir_before)?;
+        c.print_after = print_at(&global.print_ir_after)?;
         Ok(c)
     }
 
@@ -223,12 +243,17 @@ impl ModelOptions {
     }
 }
 
-fn print_at(names: &[String]) -> PrintAt {
-    match names {
+fn print_at(names: &[String]) -> Result<PrintAt> {
+    let registry = Registry::default();
+    let known = |n: &str| n == "all" || registry.pass(n).is_some();
+    if let Some(name) = names.iter().find(|n| !known(n)) {
+        return Err(Error::Usage(format!("there is no pass '{name}'; see `qcc passes`")));
+    }
+    Ok(match names {
         [] => PrintAt::Never,
         _ if names.iter().any(|n| n == "all") => PrintAt::All,
         _ => PrintAt::Passes(names.iter().cloned().collect()),
-    }
+    })
 }
 
 /// `INPUT=1x224x224x3`

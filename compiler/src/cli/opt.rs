@@ -2,7 +2,6 @@
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::Result;
-use qcc_runtime::cpu::Arch;
 use std::path::PathBuf;
 
 /// Arguments of `opt`.
@@ -19,7 +18,7 @@ pub struct OptArgs {
 
 /// Runs the pipeline (none by default) and prints the module.
 pub fn opt(args: &OptArgs, global: &Global) -> Result<Outcome> {
-    let compiler = args.options.compiler(global, Arch::host().unwrap_or(Arch::X86_64))?;
+    let compiler = args.options.native(global)?;
     let source = compiler.read(&args.file)?;
     let pipeline = args.options.passes.as_deref().unwrap_or("");
     let done = compiler.run_passes(&source, pipeline)?;

@@ -1,50 +1,59 @@
-//! Writing results: whole files or none, errors in one shape.
+//! What people see: results on standard output, everything else on standard error.
 
 use super::Global;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-/// Writes `bytes` to `path`, or to standard output for `-`. A file is written beside its final
-/// name and renamed, so that a failure leaves nothing behind.
+/// Writes `bytes` to `path`, or to standard output for `-`; a file appears whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if path == Path::new("-") {
-        let mut out = std::io::stdout().lock();
-        return out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Error::io("-", e));
+        return stdout(bytes);
     }
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let fail = |e: std::io::Error| Error::io(path, e);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    set_permissions(file.path()).map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+    files::write_whole(path, bytes)
 }
 
-/// Temporary files are private; results are readable as any new file.
-fn set_permissions(path: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
+/// Prints a line of a result.
+pub fn line(text: impl AsRef<str>) -> Result<()> {
+    stdout(format!("{}\n", text.as_ref()).as_bytes())
 }
 
-/// Prints an error to standard error.
+fn stdout(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|e| Error::io("-", e))
+}
+
+/// Prints a line to standard error; nobody reading it is no reason to stop.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+}
+
+/// Prints an error to standard error: a line for each thing that is wrong, then what to try.
 pub fn error(e: &Error, global: &Global) {
     let colour = match global.color.as_str() {
         "always" => true,
         "never" => false,
         _ => std::io::stderr().is_terminal(),
     };
-    let label = if colour { "\x1b[1;31merror\x1b[0m" } else { "error" };
-    for line in e.to_string().lines() {
-        eprintln!("{label}: {line}");
+    let paint = |code: &str, word: &str| match colour {
+        true => format!("\x1b[1;{code}m{word}\x1b[0m"),
+        false => word.to_string(),
+    };
+    let mut last_hint = None;
+    for detail in e.details() {
+        let hint = detail.hint.clone();
+        if last_hint.is_some() && hint != last_hint {
+            print_hint(&paint("36", "hint"), last_hint.as_deref());
+        }
+        let text = crate::Detail { hint: None, ..detail }.to_string();
+        note(format!("{}: {}", paint("31", "error"), text.replace('\n', "\n  ")));
+        last_hint = hint;
+    }
+    print_hint(&paint("36", "hint"), last_hint.as_deref());
+}
+
+fn print_hint(label: &str, hint: Option<&str>) {
+    if let Some(hint) = hint {
+        note(format!("  {label}: {hint}"));
     }
 }

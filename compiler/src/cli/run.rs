@@ -1,9 +1,10 @@
 //! `qcc run`: arrays or an image through a model.
 
+mod image_input;
+
 use super::{Global, ModelOptions, Outcome, output};
 use crate::npz::{self, Arrays};
-use crate::{Error, Model, Result, Session};
-use qcc_runtime::cpu::Arch;
+use crate::{Error, Model, Result};
 use qcc_runtime::{DType, Tensor, TensorDesc};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ pub struct RunArgs {
     /// All inputs: arrays named as the model's inputs, or in0, in1, …
     #[arg(long, value_name = "FILE.npz")]
     inputs: Option<PathBuf>,
-    /// A PNG or JPEG for the first input, resized to it; pixels count from 0 to 1.
+    /// A PNG or JPEG for the first input, resized to it. Inputs of 8 bits that span 0 to 1 or -1
+    /// to 1 get the pixels' bytes (signed: less 128), others the real number pixel / 255.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Where to write out0, out1, …
@@ -28,7 +30,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "K")]
     top: Option<usize>,
     /// Names of the first output's elements, one a line.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "top")]
     labels: Option<PathBuf>,
     #[command(flatten)]
     options: ModelOptions,
@@ -36,7 +38,7 @@ pub struct RunArgs {
 
 /// Runs the model on what was given.
 pub fn run(args: &RunArgs, global: &Global) -> Result<Outcome> {
-    let compiler = args.options.compiler(global, Arch::host().unwrap_or(Arch::X86_64))?;
+    let compiler = args.options.native(global)?;
     let model = compiler.compile_file(&args.model)?;
     global.report(model.remarks(), &[]);
     let given = given_inputs(args, &model)?;
@@ -47,17 +49,24 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<Outcome> {
         output::write(path, &npz::npz_bytes(pairs)?)?;
     }
     if let Some(k) = args.top {
-        print_top(k, args.labels.as_deref(), &model.outputs()[0], &outputs[0])?;
+        let first = model.outputs().first().zip(outputs.first());
+        let (desc, out) = first.ok_or_else(|| Error::Input("the model has no output".into()))?;
+        print_top(k, args.labels.as_deref(), desc, out)?;
     } else if args.output.is_none() && !global.quiet {
         for (d, t) in model.outputs().iter().zip(&outputs) {
-            println!("{} {} {:?} {:?}", d.name, t.dtype(), t.shape(), first(t));
+            output::line(format!("{} {} {:?} {}", d.name, t.dtype(), t.shape(), first(t)))?;
         }
     }
     Ok(Outcome::Done)
 }
 
-fn first(t: &Tensor) -> Vec<f64> {
-    (0..t.len().min(16)).map(|i| t.get_f64(i)).collect()
+/// Elements that are printed of a large output.
+const N_SHOWN: usize = 16;
+
+fn first(t: &Tensor) -> String {
+    let shown: Vec<String> = (0..t.len().min(N_SHOWN)).map(|i| t.get_f64(i).to_string()).collect();
+    let more = if t.len() > N_SHOWN { ", …" } else { "" };
+    format!("[{}{more}]", shown.join(", "))
 }
 
 /// One tensor per input of the model.
@@ -69,16 +78,24 @@ fn given_inputs(args: &RunArgs, model: &Model) -> Result<Vec<Tensor>> {
     for pair in &args.input {
         let (name, file) = pair
             .rsplit_once('=')
-            .ok_or_else(|| Error::Input(format!("--input {pair}: expected NAME=FILE.npy")))?;
+            .ok_or_else(|| Error::Usage(format!("--input {pair}: expected NAME=FILE.npy")))?;
+        if position(model, name).is_none() {
+            let names: Vec<&str> = model.inputs().iter().map(|d| d.name.as_str()).collect();
+            return Err(Error::Input(format!(
+                "--input {pair}: the model has no input '{name}'; its inputs are: {}",
+                names.join(", ")
+            )));
+        }
         arrays.insert(name.to_string(), npz::read_npy(Path::new(file))?);
     }
     if let Some(path) = &args.image {
-        let desc = model.inputs().first().ok_or(Error::Input("the model has no input".into()))?;
-        arrays.insert(desc.name.clone(), read_image(path, desc)?);
+        let desc = model.inputs().first();
+        let desc = desc.ok_or_else(|| Error::Input("--image: the model has no input".into()))?;
+        arrays.insert(desc.name.clone(), image_input::read_image(path, desc)?);
     }
     let find = |(i, d): (usize, &TensorDesc)| {
-        let found = arrays.get(&d.name).or_else(|| arrays.get(&format!("in{i}")));
-        let found = found.or_else(|| arrays.get(&format!("case0_in{i}")));
+        let names = [d.name.clone(), format!("in{i}"), format!("case0_in{i}")];
+        let found = names.iter().find_map(|n| arrays.get(n));
         let found = found.ok_or_else(|| {
             let names: Vec<&str> = arrays.keys().map(String::as_str).collect();
             let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
@@ -93,6 +110,13 @@ fn given_inputs(args: &RunArgs, model: &Model) -> Result<Vec<Tensor>> {
     model.inputs().iter().enumerate().map(find).collect()
 }
 
+/// Which input is called `name`, or `in{i}`.
+fn position(model: &Model, name: &str) -> Option<usize> {
+    let inputs = model.inputs();
+    let by_name = inputs.iter().position(|d| d.name == name);
+    by_name.or_else(|| (0..inputs.len()).find(|i| name == format!("in{i}")))
+}
+
 /// Float arrays become codes where the input is quantized; anything else must match.
 fn convert(d: &TensorDesc, t: &Tensor) -> Result<Tensor> {
     let float = t.dtype() == DType::F32 || t.dtype() == DType::F64;
@@ -101,10 +125,12 @@ fn convert(d: &TensorDesc, t: &Tensor) -> Result<Tensor> {
     }
     if !float || d.scales.len() != 1 {
         return Err(Error::Tensor(format!(
-            "input '{}' is {}, the array given for it is {}",
+            "input '{}' is {} {:?}, the array given for it is {} {:?}",
             d.name,
             d.dtype,
-            t.dtype()
+            d.shape,
+            t.dtype(),
+            t.shape()
         )));
     }
     let one = TensorDesc { shape: t.shape().to_vec(), ..d.clone() };
@@ -123,7 +149,7 @@ fn run_slices(model: &Model, given: &[Tensor]) -> Result<Vec<Tensor>> {
         }
     }
     let slices = slices.unwrap_or(1);
-    let mut session: Session = model.session();
+    let mut session = model.session();
     let mut joined: Vec<Vec<u8>> = vec![vec![]; model.outputs().len()];
     for k in 0..slices {
         for (i, (d, t)) in model.inputs().iter().zip(given).enumerate() {
@@ -163,40 +189,6 @@ fn slices_of(d: &TensorDesc, t: &Tensor) -> Result<usize> {
     )))
 }
 
-/// Reads, resizes (triangle filter) and scales an image: a pixel of 0 to 255 is a real 0 to 1. For
-/// an input that is not quantized the pixel itself is given.
-fn read_image(path: &Path, d: &TensorDesc) -> Result<Tensor> {
-    let fail = |what: String| Error::Input(format!("{}: {what}", path.display()));
-    let &[_, h, w, c] = d.shape.as_slice() else {
-        return Err(fail(format!("input '{}' is no image: its shape is {:?}", d.name, d.shape)));
-    };
-    let image = image::open(path).map_err(|e| fail(e.to_string()))?;
-    let image = image.resize_exact(w as u32, h as u32, image::imageops::FilterType::Triangle);
-    let pixels = match c {
-        1 => image.to_luma8().into_raw(),
-        3 => image.to_rgb8().into_raw(),
-        4 => image.to_rgba8().into_raw(),
-        _ => return Err(fail(format!("input '{}' has {c} channels", d.name))),
-    };
-    let one = TensorDesc { shape: vec![1, h, w, c], ..d.clone() };
-    let tensor = match (d.dtype, d.scales.len()) {
-        (DType::U8 | DType::I8, 1) if (d.scales[0] * 127.5 - 1.0).abs() < 0.02 => {
-            let centred: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 127.5 - 1.0).collect();
-            one.quantize(&centred)
-        }
-        (_, 1) => {
-            let unit: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
-            one.quantize(&unit)
-        }
-        (DType::F32, _) => {
-            let unit: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
-            Tensor::from_slice(&unit, one.shape.clone())
-        }
-        _ => Tensor::from_bytes(DType::U8, one.shape.clone(), &pixels),
-    };
-    tensor.map_err(|e| fail(e.to_string()))
-}
-
 fn print_top(k: usize, labels: Option<&Path>, d: &TensorDesc, t: &Tensor) -> Result<()> {
     let labels: Vec<String> = match labels {
         Some(p) => std::fs::read_to_string(p)
@@ -213,11 +205,11 @@ fn print_top(k: usize, labels: Option<&Path>, d: &TensorDesc, t: &Tensor) -> Res
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
         if reals.len() > per_run {
-            println!("run {r}:");
+            output::line(format!("run {r}:"))?;
         }
         for &i in order.iter().take(k) {
             let label = labels.get(i).map_or("", String::as_str);
-            println!("{i:6} {:9.5} {label}", row[i]);
+            output::line(format!("{i:6} {:9.5} {label}", row[i]).trim_end())?;
         }
     }
     Ok(())
