@@ -33,6 +33,8 @@ pub enum RescaleForm {
     ReluF32,
     /// As `SignedFma`, the product rounded to f32 on its own.
     SignedF32,
+    /// `rne((acc + b) · s) + zp` in f64: outputs clamped at the zero point.
+    ReluF64,
     /// `rne(acc * s + copysign(b, acc)) + zp` in f64.
     SignedF64,
     /// The reference itself, in integers (or f64 for FULLY_CONNECTED).
@@ -44,7 +46,7 @@ pub enum RescaleForm {
 pub struct RescaleChannel {
     /// Output units per accumulator unit, `s`.
     pub scale: f64,
-    /// Offset `b`, non-negative: in accumulator units for the f32 forms, in output units for f64.
+    /// Offset `b`, non-negative: in output units for `SignedF64`, else in accumulator units.
     pub bias: f64,
 }
 
@@ -61,6 +63,7 @@ pub fn eval(form: RescaleForm, ch: &RescaleChannel, zp: i32, lo: i32, hi: i32, a
         RescaleForm::SignedFma => signed_fma(acc, ch.scale as f32, ch.bias as f32),
         RescaleForm::ReluF32 => relu_f32(acc, ch.scale as f32, ch.bias as f32),
         RescaleForm::SignedF32 => signed_f32(acc, ch.scale as f32, ch.bias as f32),
+        RescaleForm::ReluF64 => relu_f64(acc, ch.scale, ch.bias),
         RescaleForm::SignedF64 => signed_f64(acc, ch.scale, ch.bias),
         RescaleForm::Exact => unreachable!("Exact has no channel constants: use Reference::eval"),
     };
@@ -91,6 +94,12 @@ fn relu_f32(acc: i32, s: f32, b: f32) -> i32 {
 fn signed_f32(acc: i32, s: f32, b: f32) -> i32 {
     let a = acc as f32;
     round_f32((a + b.copysign(a)) * s)
+}
+
+/// `ReluF64` without zero point and clamp; valid while the product is below 2^31.
+#[inline]
+fn relu_f64(acc: i32, s: f64, b: f64) -> i32 {
+    ((f64::from(acc) + b) * s + MAGIC_F64).to_bits() as i32
 }
 
 /// `SignedF64` without zero point and clamp; valid while `|acc * s + b| < 2^31`.
@@ -130,7 +139,7 @@ mod tests {
     fn forms_round_to_even_after_the_offset() {
         let f64_channel = RescaleChannel { scale: 0.5, bias: 0.25 };
         let f32_channel = RescaleChannel { scale: 0.5, bias: 0.5 };
-        for form in [RescaleForm::ReluF32, RescaleForm::ReluFma] {
+        for form in [RescaleForm::ReluF32, RescaleForm::ReluFma, RescaleForm::ReluF64] {
             let at = |acc| eval(form, &f32_channel, 10, -128, 127, acc);
             assert_eq!([-3, -1, 0, 1, 3].map(at), [9, 10, 10, 11, 12]);
         }

@@ -18,7 +18,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ),
     ("op_c8", "a value's use-list holds exactly the operands that are this value"),
     ("op_c9", "an op stands at one place, a region belongs to one op"),
-    ("op_c10", "ops that keep the scale: results have the first operand's element type"),
+    ("op_c10", "ops that move codes: results are stored as the first operand is"),
 ];
 
 /// Regions inside regions.
@@ -235,7 +235,7 @@ fn is_kind(ty: &Type, is: Is) -> bool {
 }
 
 fn check_same_scale(c: &mut OpCheck) {
-    let elem = &c.tensor(0).elem;
-    let same = (0..c.f.results(c.op).len()).all(|i| c.result(i).elem == *elem);
-    c.require_id("op_c10", same, || "a result's element type is not the operand's".to_string());
+    let storage = c.tensor(0).storage();
+    let same = (0..c.f.results(c.op).len()).all(|i| c.result(i).storage() == storage);
+    c.require_id("op_c10", same, || "a result is not stored as the operand is".to_string());
 }

@@ -257,7 +257,10 @@ fn finish(site: &Site, layer: &Layer, channels: &mut [Channel]) -> Finish {
         (false, true) => RescaleForm::SignedFma,
         (false, false) => RescaleForm::SignedF32,
     };
-    let prefer = [f32_form, RescaleForm::SignedF64];
+    let prefer = match layer.lo >= layer.y_zp {
+        true => [f32_form, RescaleForm::ReluF64, RescaleForm::SignedF64],
+        false => [f32_form, RescaleForm::SignedF64, RescaleForm::Exact],
+    };
     let (zp, lo, hi) = (layer.y_zp, layer.lo, layer.hi);
     let LayerProof { form, channels: cheap, failures } =
         prove_layer_explained(&refs, zp, lo, hi, &ranges, &prefer);
@@ -322,7 +325,11 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     let mut channels = channels(site, layer)?;
     let finish = finish(site, layer, &mut channels);
     let w = Weights::new(layer);
-    let dot = if w.dtype == DType::I8 { site.machine.dot_for(layer.x.dtype) } else { Dot::I16 };
+    let dot = site.machine.dot_for(layer.x.dtype);
+    let split = w.dtype != DType::I8 && dot != Dot::I16;
+    if split && !fits_two_bytes(&w, layer) {
+        return scalar(site, layer);
+    }
     let kernel = Depthwise {
         x: layer.x.clone(),
         y: layer.y.clone(),
@@ -330,6 +337,7 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         stride: layer.stride,
         dilation: layer.dilation,
         dot,
+        addends: 1 + u64::from(split),
         tile: even_tile(layer.y.shape[2], 8),
         finish,
     };
@@ -341,6 +349,14 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         site.arg(site.result()),
     ];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+/// Whether every weight is the sum of two int8.
+fn fits_two_bytes(w: &Weights, layer: &Layer) -> bool {
+    let s = &layer.w_view.shape;
+    let all =
+        |c: u64| (0..s[1]).all(|h| (0..s[2]).all(|x| (-256..=254).contains(&w.at(c, h, x, 0))));
+    (0..s[0]).all(all)
 }
 
 fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
@@ -437,7 +453,7 @@ fn choose_tile(conv: &mut Conv, registers: u32) {
     let groups = conv.taps.all_groups();
     let cost = |&(pixels, vectors): &(u64, u64)| {
         let tiles = row.div_ceil(pixels) * out.div_ceil(4 * vectors);
-        tiles * (step_cost(pixels, vectors) * groups + TILE_COST)
+        tiles * (step_cost(pixels, vectors) * groups + tile_cost(pixels, vectors))
     };
     let narrower = |&(pixels, vectors): &(u64, u64)| {
         (1..=pixels.min(row)).rev().map(move |p| (p, vectors.min(out.div_ceil(4))))
@@ -449,8 +465,11 @@ fn choose_tile(conv: &mut Conv, registers: u32) {
     conv.panels_inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
 }
 
-/// Half cycles of what a tile costs besides its steps.
-const TILE_COST: u64 = 40;
+/// Half cycles of what a tile costs besides its steps: about six operations per accumulator, and
+/// for each pixel the packing of every started group of 16 channels.
+fn tile_cost(pixels: u64, vectors: u64) -> u64 {
+    20 + 3 * pixels * vectors + 3 * pixels * vectors.div_ceil(4)
+}
 
 /// Half cycles of one step (four taps) of a tile: two dot products and two loads per cycle, four
 /// cycles from one dot product to the next on the same accumulator.

@@ -4,8 +4,8 @@
 //! four rows per `dot4`, two per `dot2`. Neighbouring outputs share columns; a tile of outputs
 //! along a row is emitted in line and each column is interleaved once per tile.
 //!
-//! Weights are packed by [`pack_weights`]: `[block of 8][column][row group][half][channel][row]`,
-//! rows beyond the window zero. Bytes read for rows and channels that do not exist meet zero
+//! Weights are packed by [`pack_weights`]:
+//! `[block of 8][column][row group][addend][half][channel][row]`, rows beyond the window zero. Bytes read for rows and channels that do not exist meet zero
 //! weights or are not stored.
 
 use super::conv::store_bytes;
@@ -35,6 +35,9 @@ pub struct Depthwise {
     pub dilation: [u64; 2],
     /// How products are summed.
     pub dot: Dot,
+    /// Addends that each weight is split into: 2 where weights leave int8 (asymmetric uint8 less
+    /// their zero point) but bytes are multiplied, else 1.
+    pub addends: u64,
     /// Outputs along a row that are emitted in line.
     pub tile: u64,
     /// The requantization.
@@ -54,7 +57,7 @@ impl Depthwise {
     }
     /// Bytes of the weights of one block.
     fn block_bytes(&self) -> u64 {
-        self.window[1] * self.row_groups() * 32
+        self.window[1] * self.row_groups() * self.addends * 32
     }
     fn table_bytes(&self) -> u64 {
         self.finish.table_bytes(BLOCK as usize) as u64
@@ -147,8 +150,10 @@ impl Depthwise {
                     columns.insert(column, quads);
                 }
                 for (g, pair) in columns[&column].iter().enumerate() {
-                    let w = at.w.at(((kw * self.row_groups() + g as u64) * 32) as i64);
-                    self.products(kb, &mut acc, pair, &w);
+                    for part in 0..self.addends {
+                        let index = (kw * self.row_groups() + g as u64) * self.addends + part;
+                        self.products(kb, &mut acc, pair, &at.w.at((index * 32) as i64));
+                    }
                 }
             }
             let y = at.y.at((o * self.y.strides[2]) as i64);
@@ -232,20 +237,31 @@ impl Depthwise {
 pub fn pack_weights(dw: &Depthwise, w: &dyn Fn(u64, u64, u64) -> i16) -> Vec<u8> {
     let per_dot = dw.rows_per_dot();
     let mut out = Vec::with_capacity((dw.blocks() * dw.block_bytes()) as usize);
+    let weight = |block: u64, column: u64, group: u64, i: u64| {
+        let (c, row) = (block * BLOCK + i / per_dot, group * per_dot + i % per_dot);
+        let exists = c < dw.x.shape[3] && row < dw.window[0];
+        if exists { w(c, row, column) } else { 0 }
+    };
     for block in 0..dw.blocks() {
         for column in 0..dw.window[1] {
             for group in 0..dw.row_groups() {
-                for i in 0..BLOCK * per_dot {
-                    let (c, row) = (block * BLOCK + i / per_dot, group * per_dot + i % per_dot);
-                    let exists = c < dw.x.shape[3] && row < dw.window[0];
-                    let weight = if exists { w(c, row, column) } else { 0 };
-                    match dw.dot {
-                        Dot::I16 => out.extend(weight.to_le_bytes()),
-                        _ => out.push(weight as u8),
+                for addend in 0..dw.addends {
+                    for i in 0..BLOCK * per_dot {
+                        let weight = weight(block, column, group, i);
+                        match dw.dot {
+                            Dot::I16 => out.extend(weight.to_le_bytes()),
+                            _ => out.push(part(weight, addend) as u8),
+                        }
                     }
                 }
             }
         }
     }
     out
+}
+
+/// Addend 0 or 1 of a weight: what fits int8, and the rest (|weight| ≤ 255).
+fn part(weight: i16, addend: u64) -> i16 {
+    let first = weight.clamp(-128, 127);
+    if addend == 0 { first } else { weight - first }
 }

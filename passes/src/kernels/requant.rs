@@ -51,7 +51,7 @@ impl Finish {
             | RescaleForm::SignedFma
             | RescaleForm::ReluF32
             | RescaleForm::SignedF32 => 12 * n,
-            RescaleForm::SignedF64 => 20 * n,
+            RescaleForm::ReluF64 | RescaleForm::SignedF64 => 20 * n,
             RescaleForm::Exact => (4 + EXACT_ENTRY) * n,
         }
     }
@@ -75,7 +75,7 @@ impl Finish {
                 column(4, &|c| (c.cheap.scale as f32).to_le_bytes().to_vec());
                 column(4, &|c| (c.cheap.bias as f32).to_le_bytes().to_vec());
             }
-            RescaleForm::SignedF64 => {
+            RescaleForm::ReluF64 | RescaleForm::SignedF64 => {
                 column(8, &|c| c.cheap.scale.to_le_bytes().to_vec());
                 column(8, &|c| c.cheap.bias.to_le_bytes().to_vec());
             }
@@ -110,7 +110,7 @@ impl Finish {
     /// whose table is at `table`. Cheap forms only.
     pub fn codes(&self, kb: &mut Kb, acc: Value, table: &Addr, n: usize, v: usize) -> Value {
         match self.form {
-            RescaleForm::SignedF64 => self.codes_f64(kb, acc, table, n, v),
+            RescaleForm::ReluF64 | RescaleForm::SignedF64 => self.codes_f64(kb, acc, table, n, v),
             _ => self.codes_f32(kb, acc, table, n, v),
         }
     }
@@ -167,14 +167,21 @@ impl Finish {
         let i64x2 = Type::v128(DType::I64);
         let f = kb.int_to_float_low(acc, f64x2.clone());
         let scale = kb.load(f64x2.clone(), scale_at);
-        let bias = kb.load(i64x2.clone(), &scale_at.at(bias_behind));
-        let product = kb.fmul(f, scale);
-        let sign_bit = kb.int(i64x2.clone(), i64::MIN);
-        let bits = kb.bitcast(f, i64x2.clone());
-        let sign = kb.and(bits, sign_bit);
-        let signed = kb.or(sign, bias);
-        let signed = kb.bitcast(signed, f64x2.clone());
-        let shifted = kb.fadd(product, signed);
+        let bias_at = scale_at.at(bias_behind);
+        let shifted = if self.form == RescaleForm::ReluF64 {
+            let bias = kb.load(f64x2.clone(), &bias_at);
+            let moved = kb.fadd(f, bias);
+            kb.fmul(moved, scale)
+        } else {
+            let bias = kb.load(i64x2.clone(), &bias_at);
+            let product = kb.fmul(f, scale);
+            let sign_bit = kb.int(i64x2.clone(), i64::MIN);
+            let bits = kb.bitcast(f, i64x2.clone());
+            let sign = kb.and(bits, sign_bit);
+            let signed = kb.or(sign, bias);
+            let signed = kb.bitcast(signed, f64x2.clone());
+            kb.fadd(product, signed)
+        };
         let magic = kb.float(f64x2, 6_755_399_441_055_744.0);
         let rounded = kb.fadd(shifted, magic);
         kb.bitcast(rounded, i64x2)

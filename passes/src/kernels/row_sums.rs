@@ -3,12 +3,13 @@
 use super::kb::{Addr, Kb};
 use super::scalar_conv::load_wide;
 use super::site::Site;
-use super::{Call, Dot, Kernel, View};
+use super::{Arg, Call, Dot, Kernel, View, const_mem};
 use qcc_ir::dialect::int;
 use qcc_ir::dialect::loops::DotSigns;
 use qcc_ir::{DType, Func, Type, Value};
 
-/// Sums over windows of one channel group. Buffers: x, sums.
+/// Sums over windows of one channel group. Buffers: x, sums, masks (16 ones, then as many ones as a
+/// run has bytes beyond whole vectors).
 #[derive(Clone, PartialEq, Debug)]
 pub struct RowSums {
     /// Input `[N, H, W, C]`.
@@ -33,7 +34,7 @@ impl Kernel for RowSums {
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem()]);
+        let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem(), const_mem(32)]);
         let (x, y) = (kb.mem(0), kb.mem(1));
         let (xs, ys) = (&self.x.strides, &self.y.strides);
         let per_group = self.x.shape[3] / self.groups;
@@ -50,45 +51,67 @@ impl Kernel for RowSums {
 }
 
 impl RowSums {
+    /// Contiguous bytes per run, runs per window row, bytes between runs.
+    fn runs(&self, channels: u64) -> (u64, u64, u64) {
+        let xs = &self.x.strides;
+        let cols = self.dilation[1] * xs[2];
+        match cols == channels && xs[3] == 1 && self.groups == 1 {
+            true => (self.window[1] * channels, 1, 0),
+            false => (channels, self.window[1], cols),
+        }
+    }
+
     /// The sum over one window.
     fn window_sum(&self, kb: &mut Kb, x: &Addr, channels: u64) -> Value {
-        let xs = &self.x.strides;
-        let (rows, cols) = (self.dilation[0] * xs[1], self.dilation[1] * xs[2]);
-        let contiguous = cols == channels && xs[3] == 1 && self.groups == 1;
-        let (runs, bytes) = match contiguous {
-            true => (1, self.window[1] * channels),
-            false => (self.window[1], channels),
-        };
-        let vectors = if xs[3] == 1 && self.dot != Dot::I16 { bytes / 16 } else { 0 };
-        let zero = kb.int(Type::v128(DType::I32), 0);
-        let zero32 = kb.i32(0);
-        let sums = kb.fold(self.window[0], &[zero, zero32], |kb, kh, sums| {
+        let (bytes, runs, step) = self.runs(channels);
+        let vector = self.x.strides[3] == 1 && self.dot != Dot::I16 && self.x.slack >= 16;
+        let rows = self.dilation[0] * self.x.strides[1];
+        let lanes = if vector { Type::v128(DType::I32) } else { Type::Scalar(DType::I32) };
+        let zero = kb.int(lanes, 0);
+        let sums = kb.fold(self.window[0], &[zero], |kb, kh, sums| {
             let x = kh.of(x, rows);
             kb.fold(runs, sums, |kb, kw, sums| {
-                let x = kw.of(&x, cols);
-                let vector = kb.fold(vectors, &sums[..1], |kb, k, acc| {
-                    vec![self.add_vector(kb, acc[0], &k.of(&x, 16))]
-                });
-                let rest = x.at((16 * vectors) as i64);
-                let tail = kb.fold(bytes - 16 * vectors, &sums[1..], |kb, i, acc| {
-                    let v = load_wide(kb, self.x.dtype, &i.of(&rest, xs[3]), DType::I32);
-                    vec![kb.add(acc[0], v)]
-                });
-                vec![vector[0], tail[0]]
+                let x = kw.of(&x, step);
+                match vector {
+                    true => vec![self.vector_run(kb, sums[0], &x, bytes)],
+                    false => self.scalar_run(kb, sums, &x, bytes),
+                }
             })
         });
-        if vectors == 0 {
-            return sums[1];
+        if !vector {
+            return sums[0];
         }
-        (0..4).fold(sums[1], |total, lane| {
-            let part = kb.extract(sums[0], lane);
-            kb.add(total, part)
+        let halves = [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7];
+        let pairs = [4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11];
+        let total = [halves, pairs].into_iter().fold(sums[0], |sum, mask| {
+            let other = kb.shuffle(sum, sum, mask);
+            kb.add(sum, other)
+        });
+        kb.extract(total, 0)
+    }
+
+    fn scalar_run(&self, kb: &mut Kb, sums: &[Value], x: &Addr, bytes: u64) -> Vec<Value> {
+        kb.fold(bytes, sums, |kb, i, acc| {
+            let v = load_wide(kb, self.x.dtype, &i.of(x, self.x.strides[3]), DType::I32);
+            vec![kb.add(acc[0], v)]
         })
     }
 
-    fn add_vector(&self, kb: &mut Kb, acc: Value, x: &Addr) -> Value {
+    /// Whole vectors times ones, what is left times a mask.
+    fn vector_run(&self, kb: &mut Kb, acc: Value, x: &Addr, bytes: u64) -> Value {
+        let masks = kb.mem(2);
+        let acc = kb.fold(bytes / 16, &[acc], |kb, k, acc| {
+            vec![self.add_vector(kb, acc[0], &k.of(x, 16), &masks)]
+        });
+        match bytes % 16 {
+            0 => acc[0],
+            _ => self.add_vector(kb, acc[0], &x.at((bytes / 16 * 16) as i64), &masks.at(16)),
+        }
+    }
+
+    fn add_vector(&self, kb: &mut Kb, acc: Value, x: &Addr, mask: &Addr) -> Value {
         let bytes = kb.load_v128(DType::I8, x);
-        let ones = kb.int(Type::v128(DType::I8), 1);
+        let ones = kb.load_v128(DType::I8, mask);
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         kb.dot4(signs, acc, bytes, ones)
     }
@@ -114,7 +137,11 @@ pub fn lower(site: &Site, op: &int::RowSums) -> Result<Vec<Call>, String> {
         dilation: op.dilation.map(u64::from),
         groups: u64::from(op.groups),
     };
-    let args = vec![site.arg(site.operand(0)), site.arg(site.result())];
+    let (bytes, ..) = kernel.runs(kernel.x.shape[3] / kernel.groups);
+    let mut masks = vec![1u8; 16];
+    masks.extend((0..16).map(|i| u8::from(i < bytes % 16)));
+    let masks = Arg::Const { name: "masks".into(), bytes: masks };
+    let args = vec![site.arg(site.operand(0)), site.arg(site.result()), masks];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }
 

@@ -4,7 +4,7 @@
 
 use super::reference::{Output, Reference, Steps};
 use super::{RescaleChannel, RescaleForm};
-use super::{relu_f32, relu_fma, signed_f32, signed_f64, signed_fma};
+use super::{relu_f32, relu_f64, relu_fma, signed_f32, signed_f64, signed_fma};
 
 /// Above this the magic-number rounding of f32 is not valid.
 const MAX_F32: f64 = 4194304.0;
@@ -106,6 +106,10 @@ fn find_constants(
         RescaleForm::SignedFma | RescaleForm::SignedF32 => {
             f32_candidates(reference, out, steps, true).find(accepted)
         }
+        RescaleForm::ReluF64 => {
+            let candidate = with_offset(out, steps, reference.multiplier(), false);
+            candidate.filter(accepted)
+        }
         RescaleForm::SignedF64 => f64_candidates(reference).find(accepted),
         RescaleForm::Exact => None,
     }
@@ -125,11 +129,16 @@ fn f32_candidates(
         if !moved.is_finite() || (ulps != 0 && scale <= 0.0) {
             return None;
         }
-        let scale = f64::from(moved);
-        let (low, high) = offset_interval(out, steps, scale, signed);
-        let bias = f64::from(((low + high) / 2.0) as f32);
-        (low < high && bias >= 0.0).then_some(RescaleChannel { scale, bias })
+        let found = with_offset(out, steps, f64::from(moved), signed)?;
+        Some(RescaleChannel { bias: f64::from(found.bias as f32), ..found })
     })
+}
+
+/// A scale with the offset in the middle of its interval.
+fn with_offset(out: Output, steps: &Steps, scale: f64, signed: bool) -> Option<RescaleChannel> {
+    let (low, high) = offset_interval(out, steps, scale, signed);
+    let bias = (low + high) / 2.0;
+    (low < high && bias >= 0.0).then_some(RescaleChannel { scale, bias })
 }
 
 /// The offsets b for which (acc ± b)·scale passes k − ½ between acc = t − 1 and acc = t, for every
@@ -173,7 +182,11 @@ fn holds(form: RescaleForm, ch: &RescaleChannel, out: Output, steps: &Steps) -> 
     if !usable {
         return false;
     }
-    let limit = if form == RescaleForm::SignedF64 { MAX_F64 } else { MAX_F32 };
+    let limit = if matches!(form, RescaleForm::SignedF64 | RescaleForm::ReluF64) {
+        MAX_F64
+    } else {
+        MAX_F32
+    };
     // 1 covers the roundings of the product and of the sum below the limit.
     let offset = if form == RescaleForm::SignedF64 { ch.bias } else { ch.bias * ch.scale };
     let magnitude = |acc: i32| f64::from(acc).abs() * ch.scale + offset + 1.0;
@@ -186,6 +199,7 @@ fn holds(form: RescaleForm, ch: &RescaleChannel, out: Output, steps: &Steps) -> 
         RescaleForm::SignedFma => agrees(|acc| signed_fma(acc, s, b), out, steps),
         RescaleForm::ReluF32 => agrees(|acc| relu_f32(acc, s, b), out, steps),
         RescaleForm::SignedF32 => agrees(|acc| signed_f32(acc, s, b), out, steps),
+        RescaleForm::ReluF64 => agrees(|acc| relu_f64(acc, ch.scale, ch.bias), out, steps),
         RescaleForm::SignedF64 => agrees(|acc| signed_f64(acc, ch.scale, ch.bias), out, steps),
         RescaleForm::Exact => true,
     }
@@ -216,11 +230,12 @@ mod tests {
     use super::*;
     use crate::fixedpoint::{Multiplier, quantize_multiplier};
 
-    const CHEAP: [RescaleForm; 5] = [
+    const CHEAP: [RescaleForm; 6] = [
         RescaleForm::ReluFma,
         RescaleForm::SignedFma,
         RescaleForm::ReluF32,
         RescaleForm::SignedF32,
+        RescaleForm::ReluF64,
         RescaleForm::SignedF64,
     ];
 
@@ -242,7 +257,7 @@ mod tests {
 
     #[test]
     fn proven_constants_are_right_on_every_accumulator() {
-        let mut proven = [0; 5];
+        let mut proven = [0; 6];
         for i in 0..60 {
             let m = 0.0003 * 1.17f64.powi(i % 30);
             let reference = if i % 3 == 0 {
@@ -251,7 +266,10 @@ mod tests {
                 Reference::DoubleRounding(quantize_multiplier(m))
             };
             for (n, form) in CHEAP.into_iter().enumerate() {
-                let relu = matches!(form, RescaleForm::ReluF32 | RescaleForm::ReluFma);
+                let relu = matches!(
+                    form,
+                    RescaleForm::ReluF32 | RescaleForm::ReluFma | RescaleForm::ReluF64
+                );
                 let lo = if relu { -7 } else { -128 };
                 let ok = assert_equal_everywhere(reference, (-7, lo, 127), (-70_000, 90_000), form);
                 proven[n] += u32::from(ok);
@@ -307,7 +325,8 @@ mod tests {
         assert_eq!(proof.form, RescaleForm::SignedFma);
         assert_eq!((proof.failures, proof.channels.len()), (vec![(RescaleForm::ReluFma, 0)], 2));
         let wraps = [refs[0], Reference::DoubleRounding(Multiplier::new(1 << 30, 40))];
-        let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &CHEAP[3..]);
+        const SIGNED: [RescaleForm; 2] = [RescaleForm::SignedF32, RescaleForm::SignedF64];
+        let proof = prove_layer_explained(&wraps, 0, -128, 127, &ranges, &SIGNED);
         assert_eq!(proof.form, RescaleForm::Exact);
         assert_eq!(proof.failures, [(RescaleForm::SignedF32, 1), (RescaleForm::SignedF64, 1)]);
         assert_eq!(prove_layer(&refs, 0, -128, 127, &[], &CHEAP).0, RescaleForm::Exact);
