@@ -47,7 +47,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("slice_c1", "start has one element per dimension, and y is inside x"),
     ("slice_c2", "x and y have one type"),
     ("clamp_c1", "x and y have one shape"),
-    ("clamp_c2", "x and y have one type; lo ≤ hi"),
+    ("clamp_c2", "x and y have one type, which can hold lo and hi"),
     ("flip_sign_c1", "x and y have one shape"),
     ("flip_sign_c2", "x and y are integers of one width"),
     ("copy_c1", "x and y have one shape"),
