@@ -4,7 +4,7 @@
 
 use crate::{Error, Result};
 use indexmap::IndexMap;
-use npyz::{AutoSerialize, Deserialize, NpyFile, Order, WriterBuilder};
+use npyz::{AutoSerialize, WriterBuilder};
 use qcc_runtime::tensor::Element;
 use qcc_runtime::{DType, Tensor};
 use std::io::{Cursor, Read, Write};
@@ -66,51 +66,80 @@ fn other(e: impl std::fmt::Display) -> Unreadable {
     Unreadable::Other(e.to_string())
 }
 
-type Npy<'a> = NpyFile<Cursor<&'a [u8]>>;
+/// The header of an `.npy`.
+struct Header<'a> {
+    /// Element type as numpy writes it: byte order, kind, bytes.
+    descr: &'a str,
+    column_major: bool,
+    shape: Vec<usize>,
+}
+
+/// Splits an `.npy` into its header and the bytes of its elements. (The npyz crate's reader
+/// multiplies extents without looking for overflow.)
+fn split_npy(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
+    let rest = bytes.strip_prefix(b"\x93NUMPY")?;
+    let (&[major, _minor], rest) = rest.split_first_chunk()?;
+    let (len, rest) = match major {
+        1 => rest.split_first_chunk().map(|(n, rest)| (u16::from_le_bytes(*n) as usize, rest))?,
+        2 | 3 => {
+            rest.split_first_chunk().map(|(n, rest)| (u32::from_le_bytes(*n) as usize, rest))?
+        }
+        _ => return None,
+    };
+    let (header, data) = rest.split_at_checked(len)?;
+    let header = std::str::from_utf8(header).ok()?;
+    let field = |name: &str| Some(header.split_once(name)?.1.trim_start_matches([':', ' ']));
+    let descr = match field("'descr'")? {
+        quoted if quoted.starts_with('\'') => quoted[1..].split_once('\'')?.0,
+        _ => "structured",
+    };
+    let inner = field("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
+    let extents = inner.split(',').map(str::trim).filter(|e| !e.is_empty());
+    let shape = extents.map(|e| e.trim_end_matches('L').parse().ok()).collect::<Option<_>>()?;
+    let column_major = field("'fortran_order'")?.starts_with("True");
+    Some((Header { descr, column_major, shape }, data))
+}
 
 /// `uint32` becomes `i64`: there is no tensor of it.
 fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, Unreadable> {
-    let npy = NpyFile::new(Cursor::new(bytes)).map_err(other)?;
-    let npyz::DType::Plain(ty) = npy.dtype() else {
-        return Err(Unreadable::Type("structured".into()));
-    };
-    let ty = ty.to_string();
-    let has_bytes = |size: u64| {
-        let n = npy.shape().iter().try_fold(size, |n, &d| n.checked_mul(d));
-        match n.is_some_and(|n| n <= bytes.len() as u64 && n <= MAX_BYTES) {
-            true => Ok(()),
-            false => Err(other(format!("the file has no {:?} elements", npy.shape()))),
-        }
-    };
-    let ty = ty.trim_start_matches(['<', '>', '|', '=']);
-    has_bytes(ty.get(1..).and_then(|n| n.parse().ok()).unwrap_or(1))?;
-    match ty {
-        "f4" => elements(npy, |v: f32| v),
-        "f8" => elements(npy, |v: f64| v),
-        "i1" => elements(npy, |v: i8| v),
-        "u1" => elements(npy, |v: u8| v),
-        "i2" => elements(npy, |v: i16| v),
-        "u2" => elements(npy, |v: u16| v),
-        "i4" => elements(npy, |v: i32| v),
-        "u4" => elements(npy, |v: u32| i64::from(v)),
-        "i8" => elements(npy, |v: i64| v),
+    let (header, data) = split_npy(bytes).ok_or_else(|| other("not an npy array"))?;
+    match header.descr.trim_start_matches(['<', '>', '|', '=']) {
+        "f4" => elements(header, data, f32::from_le_bytes),
+        "f8" => elements(header, data, f64::from_le_bytes),
+        "i1" => elements(header, data, i8::from_le_bytes),
+        "u1" => elements(header, data, u8::from_le_bytes),
+        "i2" => elements(header, data, i16::from_le_bytes),
+        "u2" => elements(header, data, u16::from_le_bytes),
+        "i4" => elements(header, data, i32::from_le_bytes),
+        "u4" => elements(header, data, |b| i64::from(u32::from_le_bytes(b))),
+        "i8" => elements(header, data, i64::from_le_bytes),
         "b1" => {
-            let t = elements(npy, |v: bool| u8::from(v))?;
+            let t = elements(header, data, |[b]: [u8; 1]| u8::from(b != 0))?;
             Tensor::from_bytes(DType::Bool, t.shape(), t.bytes()).map_err(other)
         }
-        name => Err(Unreadable::Type(name.to_string())),
+        _ => Err(Unreadable::Type(header.descr.to_string())),
     }
 }
 
-fn elements<F: Deserialize, T: Element>(
-    npy: Npy,
-    convert: impl Fn(F) -> T,
+fn elements<const N: usize, T: Element>(
+    header: Header,
+    data: &[u8],
+    from_bytes: impl Fn([u8; N]) -> T,
 ) -> std::result::Result<Tensor, Unreadable> {
-    let shape: Vec<usize> = npy.shape().iter().map(|&d| d as usize).collect();
-    let column_major = npy.order() == Order::Fortran && shape.len() > 1;
-    let values: Vec<F> = npy.into_vec().map_err(other)?;
-    let mut values: Vec<T> = values.into_iter().map(convert).collect();
-    if column_major {
+    let shape = header.shape;
+    let n_bytes = shape.iter().try_fold(N, |n, &d| n.checked_mul(d));
+    let data = n_bytes.filter(|&n| n as u64 <= MAX_BYTES).and_then(|n| data.get(..n));
+    let data = data.ok_or_else(|| other(format!("the file has no {shape:?} elements")))?;
+    let big_endian = header.descr.starts_with('>');
+    let value = |chunk: &[u8]| {
+        let mut bytes: [u8; N] = std::array::from_fn(|i| chunk[i]);
+        if big_endian {
+            bytes.reverse();
+        }
+        from_bytes(bytes)
+    };
+    let mut values: Vec<T> = data.chunks_exact(N).map(value).collect();
+    if header.column_major && shape.len() > 1 {
         values = row_major(&values, &shape);
     }
     Tensor::from_slice(&values, shape).map_err(other)
@@ -216,7 +245,10 @@ mod tests {
             let error = parse_npy(&bytes).unwrap_err().to_string();
             assert!(error.contains("has no"), "{error}");
         }
-        assert!(parse_npy(b"\x93NUMPY").is_err());
+        let whole = npy_bytes(&Tensor::zeros(DType::I16, [4])).unwrap();
+        for n in 0..whole.len() {
+            assert!(parse_npy(&whole[..n]).is_err());
+        }
         assert!(matches!(parse_npy(&header("<c8", "False", "(0,)")), Err(Unreadable::Type(_))));
     }
 }

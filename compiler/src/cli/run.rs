@@ -1,6 +1,7 @@
 //! `qcc run`: arrays or an image through a model.
 
 mod image_input;
+mod resize;
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::npz::{self, Arrays};

@@ -1,11 +1,13 @@
 //! Images as inputs.
 
+use super::resize::Pixels;
 use crate::{Error, Result};
+use image::DynamicImage;
 use qcc_runtime::{DType, Tensor, TensorDesc};
 use std::path::Path;
 
-/// Reads an image for input `d`, `[N, H, W, C]` with 1, 3 or 4 channels: resized to H x W with a
-/// triangle filter, then turned into codes. One image; shape `[1, H, W, C]`.
+/// Reads an image for input `d`, `[N, H, W, C]` with 1, 3 or 4 channels: resized to H x W,
+/// then turned into codes. One image; shape `[1, H, W, C]`.
 ///
 /// - 8-bit inputs whose codes span 0 to 1 or -1 to 1 (see [`takes_bytes`]) or that have no scale
 ///   take the pixels' bytes, less 128 where they are signed: what such nets are fed everywhere.
@@ -21,13 +23,17 @@ pub fn read_image(path: &Path, d: &TensorDesc) -> Result<Tensor> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let image = image::load_from_memory(&bytes)
         .map_err(|e| fail(format!("{e}; expected a PNG or a JPEG")))?;
-    let image = image.resize_exact(w as u32, h as u32, image::imageops::FilterType::Triangle);
     let pixels = match c {
-        1 => image.to_luma8().into_raw(),
+        1 => grey(&image),
         3 => image.to_rgb8().into_raw(),
         4 => image.to_rgba8().into_raw(),
         _ => return Err(fail(format!("input '{}' has {c} channels, not 1, 3 or 4", d.name))),
     };
+    if h == 0 || w == 0 || image.width() == 0 || image.height() == 0 {
+        return Err(fail("an image without pixels".into()));
+    }
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let pixels = Pixels { width, height, channels: c, bytes: pixels }.resized(w, h).bytes;
     let one = TensorDesc { shape: vec![1, h, w, c], ..d.clone() };
     let codes = match (takes_bytes(d), d.dtype) {
         (true, DType::I8) => {
@@ -41,6 +47,18 @@ pub fn read_image(path: &Path, d: &TensorDesc) -> Result<Tensor> {
         }
     };
     codes.map_err(|e| fail(e.to_string()))
+}
+
+/// Brightness as Pillow's `convert("L")` has it: ITU-R 601-2 in 16-bit fixed point.
+fn grey(image: &DynamicImage) -> Vec<u8> {
+    if !image.color().has_color() {
+        return image.to_luma8().into_raw();
+    }
+    let luma = |p: &image::Rgb<u8>| {
+        let [r, g, b] = p.0.map(u32::from);
+        ((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16) as u8
+    };
+    image.to_rgb8().pixels().map(luma).collect()
 }
 
 /// How far, relatively, a scale may be from one that spans a pixel's range.
