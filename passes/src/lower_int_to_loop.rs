@@ -17,6 +17,7 @@ use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops};
 use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
+use std::sync::Arc;
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
@@ -204,8 +205,8 @@ struct Lowering {
     inputs: Vec<Value>,
     outputs: Vec<Value>,
     kernels: IndexMap<String, Func>,
-    consts: IndexMap<Vec<u8>, Value>,
-    new_data: Vec<(String, Vec<u8>, Value)>,
+    consts: IndexMap<Arc<[u8]>, Value>,
+    new_data: Vec<(String, Arc<[u8]>, Value)>,
 }
 
 /// A placeholder until the data blocks exist.
@@ -267,17 +268,18 @@ impl Lowering {
     /// A constant tensor used as a plain argument: placed by `install`.
     fn unplaced(&mut self, value: Value) -> Value {
         let key = format!("value {}", value).into_bytes();
-        *self.consts.get(&key).unwrap_or(&self.arena)
+        *self.consts.get(key.as_slice()).unwrap_or(&self.arena)
     }
 
     fn constant(&mut self, name: String, bytes: Vec<u8>) -> Value {
-        if let Some(&v) = self.consts.get(&bytes) {
+        if let Some(&v) = self.consts.get(bytes.as_slice()) {
             return v;
         }
         let ty = Type::Mem(MemType { bytes: bytes.len() as u64, slack: SLACK, constant: true });
         let body = self.main.body;
         let op = self.main.push_op(body, const_op(), &[], &[ty], LocId(0));
         let v = self.main.result(op);
+        let bytes: Arc<[u8]> = bytes.into();
         self.consts.insert(bytes.clone(), v);
         self.new_data.push((name, bytes, v));
         v

@@ -58,14 +58,16 @@ pub fn compile_object(
     interface: &Interface,
     target: &Target,
 ) -> Result<ObjectFile, CodegenError> {
-    let program = Program::read(module)?;
+    let mut program = Program::read(module)?;
     let isa = target.isa(CodeModel::Object)?;
     let mut emitter = ClifEmitter::new(&isa, false);
     let symbol = &interface.symbol;
     let builder = ObjectBuilder::new(isa, symbol.clone(), default_libcall_names())
         .map_err(|e| CodegenError::backend(symbol, e))?;
     let mut out = ObjectModule::new(builder);
-    let consts = define_bytes(&mut out, &format!("{symbol}_consts"), program.consts.clone())?;
+    let const_bytes = program.consts.len();
+    let consts = std::mem::take(&mut program.consts);
+    let consts = define_bytes(&mut out, &format!("{symbol}_consts"), consts)?;
     let kernels = program::define_kernels(&mut out, module, symbol, &mut emitter)?;
     let run = program::define_entry(
         &mut out,
@@ -84,7 +86,7 @@ pub fn compile_object(
     let bytes = out.finish().emit().map_err(|e| CodegenError::backend(symbol, e))?;
     check_self_contained(&bytes, symbol)?;
     let code_bytes = kernels.code_bytes;
-    Ok(ObjectFile { bytes, code_bytes, const_bytes: program.consts.len(), arena_bytes })
+    Ok(ObjectFile { bytes, code_bytes, const_bytes, arena_bytes })
 }
 
 /// Fails if the object needs a symbol that it does not define.

@@ -80,8 +80,10 @@ impl Program {
             buffers.insert(p, buffer);
         }
         let arena_bytes = main.ty(params[0]).as_mem().map_or(0, |m| m.bytes as usize);
-        let mut program =
-            Program { steps: vec![], consts: vec![], arena_bytes, n_inputs, n_outputs };
+        // Weights are large: one allocation, no growing.
+        let placed = module.data.values().map(|d| d.bytes.len() + ALIGN).sum::<usize>();
+        let consts = Vec::with_capacity(placed + CONST_SLACK);
+        let mut program = Program { steps: vec![], consts, arena_bytes, n_inputs, n_outputs };
         for &op in main.body_ops() {
             match main.kind(op) {
                 OpKind::Core(core::Op::Const(c)) => {
