@@ -2,34 +2,32 @@
 //! `int.fully_connected`.
 
 use super::conv::{Conv, Taps, Tile};
+use super::conv_consts::{Run, Weights, channels, constant, exact_finish, finish_runs, tables};
 use super::depthwise::Depthwise;
-use super::requant::{Channel, Finish};
+use super::requant::Channel;
 use super::scalar_conv::ScalarConv;
 use super::site::Site;
 use super::{Arg, Call, Dot, View};
 use qcc_ir::DType;
 use qcc_ir::dialect::int::{self, Rescale};
 use qcc_runtime::Tensor;
-use qcc_runtime::fixedpoint::Multiplier;
-use qcc_runtime::rescale::prove_layer_explained;
-use qcc_runtime::rescale::{LayerProof, Reference, RescaleChannel, RescaleForm};
 
 /// The attributes that the three ops share.
-struct Layer {
-    x: View,
-    w: Option<Tensor>,
+pub(super) struct Layer {
+    pub(super) x: View,
+    pub(super) w: Option<Tensor>,
     /// Weights as `[O, KH, KW, I]` by strides.
-    w_view: View,
-    y: View,
-    stride: [u64; 2],
-    dilation: [u64; 2],
-    groups: u64,
-    x_zp: i32,
-    w_zp: i32,
-    rescale: Rescale,
-    y_zp: i32,
-    lo: i32,
-    hi: i32,
+    pub(super) w_view: View,
+    pub(super) y: View,
+    pub(super) stride: [u64; 2],
+    pub(super) dilation: [u64; 2],
+    pub(super) groups: u64,
+    pub(super) x_zp: i32,
+    pub(super) w_zp: i32,
+    pub(super) rescale: Rescale,
+    pub(super) y_zp: i32,
+    pub(super) lo: i32,
+    pub(super) hi: i32,
 }
 
 /// Lowers `int.conv2d`.
@@ -167,136 +165,6 @@ fn lower(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     scalar(site, layer)
 }
 
-// ---- constants ----
-
-/// Every output channel's bias and multiplier.
-fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, String> {
-    let n = layer.y.shape[3] as usize;
-    let bias = site.require_constant(2, "the bias")?;
-    let mult = site.require_constant(3, "the multiplier")?;
-    let shift = site.require_constant(4, "the shift")?;
-    let at = |t: &Tensor, i: usize| if t.len() == 1 { 0 } else { i };
-    let channel = |i: usize| {
-        let (mult, mult_f64) = match layer.rescale {
-            Rescale::F64 => (Multiplier { mantissa: 0, shift: 0 }, mult.get_f64(at(&mult, i))),
-            _ => {
-                let m = mult.get_i64(at(&mult, i)) as i32;
-                let s = shift.get_i64(at(&shift, i)) as i32;
-                (Multiplier { mantissa: m, shift: s }, 0.0)
-            }
-        };
-        let cheap = RescaleChannel { scale: 0.0, bias: 0.0 };
-        Channel { bias: bias.get_i64(at(&bias, i)), mult, mult_f64, cheap }
-    };
-    Ok((0..n).map(channel).collect())
-}
-
-/// Each channel's smallest and largest accumulator: bias + Σ over taps of the extreme products.
-fn accumulator_ranges(layer: &Layer, channels: &[Channel]) -> Vec<(i64, i64)> {
-    let (x_min, x_max) = layer.x.dtype.min_max();
-    let w = Weights::new(layer);
-    let taps = (layer.w_view.shape[1], layer.w_view.shape[2], layer.w_view.shape[3]);
-    let range = |(o, c): (usize, &Channel)| {
-        let (mut lo, mut hi) = (c.bias, c.bias);
-        for kh in 0..taps.0 {
-            for kw in 0..taps.1 {
-                for i in 0..taps.2 {
-                    let v = w.at(o as u64, kh, kw, i) - i64::from(layer.w_zp);
-                    lo += (v * x_min).min(v * x_max);
-                    hi += (v * x_min).max(v * x_max);
-                }
-            }
-        }
-        (lo, hi)
-    };
-    channels.iter().enumerate().map(range).collect()
-}
-
-/// Constant weights by `[O, KH, KW, I]` index.
-struct Weights<'a> {
-    bytes: &'a [u8],
-    dtype: DType,
-    strides: &'a [u64],
-}
-
-impl<'a> Weights<'a> {
-    fn new(layer: &'a Layer) -> Self {
-        let w = layer.w.as_ref().expect("the caller checked that weights are constant");
-        Weights { bytes: w.bytes(), dtype: w.dtype(), strides: &layer.w_view.strides }
-    }
-    fn at(&self, o: u64, kh: u64, kw: u64, i: u64) -> i64 {
-        let s = self.strides;
-        let at = (o * s[0] + kh * s[1] + kw * s[2] + i * s[3]) as usize;
-        match self.dtype {
-            DType::I8 => i64::from(self.bytes[at] as i8),
-            DType::U8 => i64::from(self.bytes[at]),
-            _ => i64::from(i16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])),
-        }
-    }
-}
-
-/// The requantization of a layer: the cheapest form proven on every channel.
-fn finish(site: &Site, layer: &Layer, channels: &mut [Channel]) -> Finish {
-    let mut finish = exact_finish(layer);
-    let ranges = accumulator_ranges(layer, channels);
-    let fits = |r: &(i64, i64)| r.0 >= i64::from(i32::MIN) && r.1 <= i64::from(i32::MAX);
-    if !ranges.iter().all(fits) {
-        site.remark("accumulators can overflow int32 (they wrap, as in the reference)");
-        return finish;
-    }
-    let refs: Vec<Reference> = channels
-        .iter()
-        .map(|c| match layer.rescale {
-            Rescale::F64 => Reference::F64(c.mult_f64),
-            _ => Reference::DoubleRounding(c.mult),
-        })
-        .collect();
-    let f32_form = match (layer.lo >= layer.y_zp, site.machine.fma) {
-        (true, true) => RescaleForm::ReluFma,
-        (true, false) => RescaleForm::ReluF32,
-        (false, true) => RescaleForm::SignedFma,
-        (false, false) => RescaleForm::SignedF32,
-    };
-    let prefer = match layer.lo >= layer.y_zp {
-        true => [f32_form, RescaleForm::ReluF64, RescaleForm::SignedF64],
-        false => [f32_form, RescaleForm::SignedF64, RescaleForm::Exact],
-    };
-    let (zp, lo, hi) = (layer.y_zp, layer.lo, layer.hi);
-    let LayerProof { form, channels: cheap, failures } =
-        prove_layer_explained(&refs, zp, lo, hi, &ranges, &prefer);
-    for (failed, channel) in failures {
-        site.remark(format!("requantization {failed:?} not proven on channel {channel}"));
-    }
-    site.remark(format!("requantization {form:?}"));
-    finish.form = form;
-    for (c, proven) in channels.iter_mut().zip(cheap) {
-        c.cheap = proven;
-    }
-    finish
-}
-
-fn exact_finish(layer: &Layer) -> Finish {
-    Finish {
-        form: RescaleForm::Exact,
-        reference: layer.rescale,
-        dtype: layer.y.dtype,
-        zp: layer.y_zp,
-        lo: layer.lo,
-        hi: layer.hi,
-    }
-}
-
-/// Tables of all panels of `n` channels.
-fn tables(finish: &Finish, channels: &[Channel], n: u64) -> Vec<u8> {
-    channels.chunks(n as usize).flat_map(|c| finish.pack_table(c, n as usize)).collect()
-}
-
-fn constant(name: &str, bytes: Vec<u8>) -> Arg {
-    Arg::Const { name: name.to_string(), bytes }
-}
-
-// ---- kernels ----
-
 fn scalar(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     // Row sums, if any, are not needed: each weight's zero point is taken away from it.
     let finish = exact_finish(layer);
@@ -322,33 +190,39 @@ fn scalar(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
 }
 
 fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
-    let mut channels = channels(site, layer)?;
-    let finish = finish(site, layer, &mut channels);
+    let mut all = channels(site, layer)?;
     let w = Weights::new(layer);
     let dot = site.machine.dot_for(layer.x.dtype);
     let split = w.dtype != DType::I8 && dot != Dot::I16;
     if split && !fits_two_bytes(&w, layer) {
         return scalar(site, layer);
     }
-    let kernel = Depthwise {
-        x: layer.x.clone(),
-        y: layer.y.clone(),
-        window: [layer.w_view.shape[1], layer.w_view.shape[2]],
-        stride: layer.stride,
-        dilation: layer.dilation,
-        dot,
-        addends: 1 + u64::from(split),
-        tile: even_tile(layer.y.shape[2], 8),
-        finish,
-    };
-    let weights = super::depthwise::pack_weights(&kernel, &|c, kh, kw| w.at(c, kh, kw, 0) as i16);
-    let args = vec![
-        site.arg(site.operand(0)),
-        constant("weights", weights),
-        constant("channels", tables(&finish, &channels, 8)),
-        site.arg(site.result()),
-    ];
-    Ok(vec![Call { kernel: Box::new(kernel), args }])
+    let mut calls = Vec::new();
+    for Run { start, end, finish } in finish_runs(site, layer, &mut all, 8) {
+        let n = (end - start) as u64;
+        let kernel = Depthwise {
+            x: group_view(&layer.x, n),
+            y: group_view(&layer.y, n),
+            window: [layer.w_view.shape[1], layer.w_view.shape[2]],
+            stride: layer.stride,
+            dilation: layer.dilation,
+            dot,
+            addends: 1 + u64::from(split),
+            tile: even_tile(layer.y.shape[2], 8),
+            finish,
+        };
+        let first = start as u64;
+        let weight = |c, kh, kw| w.at(first + c, kh, kw, 0) as i16;
+        let weights = super::depthwise::pack_weights(&kernel, &weight);
+        let args = vec![
+            Arg::Value { value: site.operand(0), offset: first },
+            constant("weights", weights),
+            constant("channels", tables(&finish, &all[start..end], 8)),
+            Arg::Value { value: site.result(), offset: first },
+        ];
+        calls.push(Call { kernel: Box::new(kernel), args });
+    }
+    Ok(calls)
 }
 
 /// Whether every weight is the sum of two int8.
@@ -361,7 +235,6 @@ fn fits_two_bytes(w: &Weights, layer: &Layer) -> bool {
 
 fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     let mut all = channels(site, layer)?;
-    let finish = finish(site, layer, &mut all);
     let (per_group, in_group) = (layer.y.shape[3] / layer.groups, layer.w_view.shape[3]);
     let mut conv = Conv {
         x: group_view(&layer.x, in_group),
@@ -370,7 +243,7 @@ fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         taps: taps(layer),
         dot: site.machine.dot_for(layer.x.dtype),
         tile: Tile { pixels: 1, vectors: 1 },
-        finish,
+        finish: exact_finish(layer),
         row_sums: None,
         panels_inside: true,
     };
@@ -378,28 +251,54 @@ fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         conv.row_sums = Some((row_sums_view(site, layer), layer.w_zp));
     }
     choose_tile(&mut conv, site.machine.registers);
-    let w = Weights::new(layer);
-    let merged = conv.taps.runs.0 != layer.w_view.shape[2];
+    // Groups keep one form: their channels are other runs of other calls.
+    let block = if layer.groups == 1 { conv.panel() as usize } else { all.len() };
+    let runs = finish_runs(site, layer, &mut all, block);
     let mut calls = Vec::new();
-    for g in 0..layer.groups {
-        let weights = super::conv::pack_weights(&conv, &|o, row, run, byte| {
-            let (kw, i) = if merged { (byte / in_group, byte % in_group) } else { (run, byte) };
-            w.at(g * per_group + o, row, kw, i) as i8
-        });
-        let own = &all[(g * per_group) as usize..((g + 1) * per_group) as usize];
-        let at = |v, channels: u64| Arg::Value { value: v, offset: g * channels };
-        let mut args = vec![
-            at(site.operand(0), in_group),
-            constant("weights", weights),
-            constant("channels", tables(&finish, own, conv.panel())),
-            at(site.result(), per_group),
-        ];
-        if conv.row_sums.is_some() {
-            args.push(Arg::Value { value: site.operand(5), offset: 4 * g });
+    for group in 0..layer.groups {
+        let base = (group * per_group) as usize;
+        for run in &runs {
+            let channels = match layer.groups {
+                1 => run.start..run.end,
+                _ => base..base + per_group as usize,
+            };
+            let part = Conv {
+                y: group_view(&layer.y, channels.len() as u64),
+                finish: run.finish,
+                ..conv.clone()
+            };
+            let first = channels.start as u64;
+            calls.push(gemm_call(site, layer, part, (group, first), &all[channels]));
         }
-        calls.push(Call { kernel: Box::new(conv.clone()), args });
     }
     Ok(calls)
+}
+
+/// One call of a matrix product: output channels from `first` on, of a group.
+fn gemm_call(
+    site: &Site,
+    layer: &Layer,
+    conv: Conv,
+    (group, first): (u64, u64),
+    channels: &[Channel],
+) -> Call {
+    let w = Weights::new(layer);
+    let in_group = layer.w_view.shape[3];
+    let merged = conv.taps.runs.0 != layer.w_view.shape[2];
+    let weights = super::conv::pack_weights(&conv, &|o, row, run, byte| {
+        let (kw, i) = if merged { (byte / in_group, byte % in_group) } else { (run, byte) };
+        w.at(first + o, row, kw, i) as i8
+    });
+    let mut args = vec![
+        Arg::Value { value: site.operand(0), offset: group * in_group },
+        constant("weights", weights),
+        constant("channels", tables(&conv.finish, channels, conv.panel())),
+        Arg::Value { value: site.result(), offset: first },
+    ];
+    if conv.row_sums.is_some() {
+        args.push(Arg::Value { value: site.operand(5), offset: 4 * group });
+    }
+    Call { kernel: Box::new(conv), args }
 }
 
 /// The first `channels` channels of a tensor.

@@ -11,6 +11,7 @@
 pub mod add;
 pub mod arg_max;
 pub mod conv;
+mod conv_consts;
 pub mod conv_lower;
 pub mod convert;
 pub mod depthwise;
