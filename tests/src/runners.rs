@@ -8,8 +8,12 @@ use qcc_ir::verify::{VerifyError, verify};
 pub type Runner = fn(&Case) -> Result<Vec<Note>, String>;
 
 /// Every runner, by its word.
-pub const RUNNERS: &[(&str, Runner)] =
-    &[("parse", run_parse), ("verify", run_verify), ("passes", crate::pass_runner::run_passes)];
+pub const RUNNERS: &[(&str, Runner)] = &[
+    ("parse", run_parse),
+    ("verify", run_verify),
+    ("passes", crate::pass_runner::run_passes),
+    ("interp", crate::interp_runner::run_interp),
+];
 
 /// The runner called `word`.
 ///
