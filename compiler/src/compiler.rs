@@ -17,6 +17,12 @@ use std::time::{Duration, Instant};
 /// The passes from the quant level to kernels.
 pub const DEFAULT_PIPELINE: &str = "@tflite-int,lower-int-to-loop,prove-bounds";
 
+/// [`DEFAULT_PIPELINE`] without the first pass of `@tflite-int`, which makes the int level. Passes
+/// that a module has been through already change nothing.
+const AFTER_INT: &str = "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,\
+    check-accumulators,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory,\
+    lower-int-to-loop,prove-bounds";
+
 /// Turns models into code. Options first, then one of the `compile_…` methods.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -205,6 +211,7 @@ impl Compiler {
 fn default_pipeline(level: qcc_ir::Level) -> &'static str {
     match level {
         qcc_ir::Level::Loop => "prove-bounds",
+        qcc_ir::Level::Int => AFTER_INT,
         _ => DEFAULT_PIPELINE,
     }
 }
@@ -214,4 +221,17 @@ fn print_module(when: When, pass: &str, m: &Module) {
     let text = format!("// {word} {pass}\n{}\n", qcc_ir::text::print(m));
     // Nobody reading it is no reason to stop.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_at_the_int_level_go_through_the_rest_of_the_pipeline() {
+        let registry = Registry::default();
+        let whole =
+            DEFAULT_PIPELINE.replace("@tflite-int", registry.pipeline("tflite-int").unwrap());
+        assert_eq!(whole, format!("lower-quant-to-int,{AFTER_INT}"));
+    }
 }
