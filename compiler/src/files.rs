@@ -1,8 +1,30 @@
-//! Writing files: whole or not at all.
+//! Files: written whole or not at all, read up to a limit.
 
 use crate::{Error, Result};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
+
+/// Bytes of the largest file that is read: what a flatbuffer may have.
+const MAX_BYTES: u64 = 1 << 31;
+
+/// Reads a file of at most 2 GiB, whatever it is (a device never ends).
+///
+/// # Errors
+/// The file cannot be read, or is larger.
+pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>> {
+    let fail = |e: std::io::Error| Error::io(path, e);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let size = file.metadata().map_or(0, |m| m.len());
+    if size > MAX_BYTES {
+        return Err(fail(std::io::ErrorKind::FileTooLarge.into()));
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(fail(std::io::ErrorKind::FileTooLarge.into())),
+        false => Ok(bytes),
+    }
+}
 
 /// Writes `bytes` to `path`. A regular file is written beside its final name and renamed, so that
 /// a failure leaves what was there before; links are followed; devices and pipes are written to.

@@ -32,7 +32,7 @@ pub use source::Source;
 
 pub use qcc_ir as ir;
 pub use qcc_passes as passes;
-pub use qcc_runtime::{DType, Tensor, TensorDesc};
+pub use qcc_runtime::{Arch, CpuLevel, DType, Tensor, TensorDesc};
 
 /// Runs a module in the reference interpreter: one tensor per input, one per output.
 ///

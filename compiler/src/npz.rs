@@ -2,7 +2,7 @@
 //!
 //! Nothing in a file is trusted: an array is only made when the file has the bytes for it.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use indexmap::IndexMap;
 use npyz::{AutoSerialize, WriterBuilder};
 use qcc_runtime::tensor::Element;
@@ -58,7 +58,7 @@ pub fn read_npz(path: &Path) -> Result<Arrays> {
 /// # Errors
 /// The file cannot be read, is damaged, or has an element type that no tensor has.
 pub fn read_npy(path: &Path) -> Result<Tensor> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = files::read_limited(path)?;
     parse_npy(&bytes).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
 }
 

@@ -1,6 +1,6 @@
 //! A model as it was read: a verified module and the descriptions of its inputs and outputs.
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use qcc_import::ImportOptions;
 use qcc_ir::{Module, QuantParams, Type};
 use qcc_runtime::TensorDesc;
@@ -25,7 +25,12 @@ impl Source {
     /// # Errors
     /// The file cannot be read, or is not a model that qcc supports.
     pub fn read(path: &Path, options: &ImportOptions) -> Result<Source> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        if path.is_dir() {
+            let (path, what) =
+                (path.display(), "a folder; TensorFlow models are not supported yet");
+            return Err(Error::Input(format!("{path}: {what}: expected a .tflite or .qir file")));
+        }
+        let bytes = files::read_limited(path)?;
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         Source::from_bytes(&bytes, &path.display().to_string(), &stem.unwrap_or_default(), options)
     }

@@ -2,7 +2,7 @@
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::layers::{Layer, layers};
-use crate::{Result, Source};
+use crate::{Result, Source, TensorDesc};
 use std::path::PathBuf;
 
 /// Arguments of `inspect`.
@@ -29,9 +29,9 @@ pub fn inspect(args: &InspectArgs, global: &Global) -> Result<Outcome> {
         output::write(path, page(&source, &all).as_bytes())?;
     }
     if args.json {
-        println!("{}", json(&source, &all));
+        output::line(json(&source, &all).to_string())?;
     } else if args.html.is_none() {
-        print!("{}", table(&source, &all));
+        output::write("-".as_ref(), table(&source, &all).as_bytes())?;
     }
     Ok(Outcome::Done)
 }
@@ -40,10 +40,7 @@ fn table(source: &Source, all: &[Layer]) -> String {
     let mut out = String::new();
     for (kind, descs) in [("input", &source.inputs), ("output", &source.outputs)] {
         for d in descs {
-            out += &format!(
-                "{kind} {} {} {:?} scales {:?} zero points {:?}\n",
-                d.name, d.dtype, d.shape, d.scales, d.zero_points
-            );
+            out += &format!("{kind} '{}' {} {:?}{}\n", d.name, d.dtype, d.shape, parameters(d));
         }
     }
     out += &format!(
@@ -62,8 +59,20 @@ fn table(source: &Source, all: &[Layer]) -> String {
     out + &format!("{} layers, {macs} MACs\n", all.len())
 }
 
+/// ` scale 0.5 zero point -1`, or a count of scales along an axis.
+fn parameters(d: &TensorDesc) -> String {
+    match (d.scales.as_slice(), d.axis) {
+        ([], _) => String::new(),
+        (scales, Some(axis)) => format!(" {} scales along axis {axis}", scales.len()),
+        (scales, None) => {
+            let zero_point = d.zero_points.first().copied().unwrap_or(0);
+            format!(" scale {} zero point {zero_point}", scales[0])
+        }
+    }
+}
+
 fn json(source: &Source, all: &[Layer]) -> serde_json::Value {
-    let descs = |ds: &[crate::TensorDesc]| -> Vec<serde_json::Value> {
+    let descs = |ds: &[TensorDesc]| -> Vec<serde_json::Value> {
         ds.iter()
             .map(|d| {
                 serde_json::json!({
@@ -84,7 +93,8 @@ fn json(source: &Source, all: &[Layer]) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "model": source.file, "inputs": descs(&source.inputs),
-        "outputs": descs(&source.outputs), "layers": layers,
+        "outputs": descs(&source.outputs), "macs": all.iter().map(|l| l.macs).sum::<u64>(),
+        "layers": layers,
     })
 }
 
@@ -94,29 +104,46 @@ pub fn report(source: &Source) -> String {
 }
 
 fn page(source: &Source, all: &[Layer]) -> String {
-    let escape = |s: &str| s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let rows: String = all
-        .iter()
-        .enumerate()
-        .map(|(i, l)| {
-            format!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-                 <td>{}</td></tr>\n",
-                l.index.map_or(i, |n| n as usize),
-                escape(&l.name),
-                l.op,
-                escape(&l.outputs.join(", ")),
-                l.granularity,
-                l.macs,
-                l.bytes
-            )
-        })
-        .collect();
+    let cells = |cells: &[String]| {
+        let cells: String = cells.iter().map(|c| format!("<td>{}", escape(c))).collect();
+        format!("<tr>{cells}\n")
+    };
+    let mut tensors = String::new();
+    for (kind, descs) in [("input", &source.inputs), ("output", &source.outputs)] {
+        for d in descs {
+            let ty = format!("{} {:?}", d.dtype, d.shape);
+            tensors += &cells(&[kind.into(), d.name.clone(), ty, parameters(d)]);
+        }
+    }
+    let row = |(i, l): (usize, &Layer)| {
+        cells(&[
+            l.index.map_or(i, |n| n as usize).to_string(),
+            l.name.clone(),
+            l.op.into(),
+            l.inputs.join("; "),
+            l.outputs.join("; "),
+            l.granularity.into(),
+            l.macs.to_string(),
+            l.bytes.to_string(),
+        ])
+    };
+    let rows: String = all.iter().enumerate().map(row).collect();
+    let macs: u64 = all.iter().map(|l| l.macs).sum();
     format!(
-        "<!doctype html><meta charset=\"utf-8\"><title>{0}</title><style>body{{font:14px \
-         sans-serif}}td,th{{padding:2px 8px;text-align:left;border-bottom:1px solid \
-         #ddd}}</style><h1>{0}</h1><table><tr><th>#<th>name<th>op<th>output<th>weights<th>MACs\
-         <th>bytes</tr>\n{rows}</table>\n",
-        escape(&source.file)
+        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
+         <h1>{0}</h1>\n<p>{1} layers, {macs} multiply-accumulates\n\
+         <table><tr><th><th>name<th>type<th>quantization\n{tensors}</table>\n\
+         <table><tr><th>#<th>name<th>op<th>inputs<th>outputs<th>weights<th>MACs<th>bytes\n\
+         {rows}</table>\n",
+        escape(&source.file),
+        all.len()
     )
+}
+
+const STYLE: &str = "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;\
+    margin:1em 0}td,th{padding:2px 8px;text-align:left;vertical-align:top;border-bottom:1px solid \
+    #ddd}";
+
+fn escape(s: &str) -> String {
+    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -102,8 +102,8 @@ enum Command {
     Reduce(tables::Unavailable),
     /// List targets and CPU levels.
     Targets,
-    /// List passes and pipelines.
-    Passes,
+    /// List passes and pipelines, or explain a pass.
+    Passes(tables::PassesArgs),
     /// Print a completion script.
     Completions {
         /// The shell.
@@ -164,7 +164,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Quantize(_) => Err(tables::unavailable("quantize")),
         Command::Reduce(_) => Err(tables::unavailable("reduce")),
         Command::Targets => tables::targets(),
-        Command::Passes => tables::passes(),
+        Command::Passes(args) => tables::passes(args),
         Command::Completions { shell } => {
             let mut command = <Cli as clap::CommandFactory>::command();
             let mut script = Vec::new();

@@ -1,9 +1,10 @@
 //! `targets`, `passes`, and commands that do not exist yet.
 
-use super::Outcome;
+use super::{Outcome, output};
+use crate::compiler::DEFAULT_PIPELINE;
 use crate::{Error, Result};
-use qcc_passes::Registry;
-use qcc_runtime::cpu::CpuLevel;
+use qcc_passes::{OptionKind, OptionSpec, Pass, Registry};
+use qcc_runtime::cpu::{Arch, CpuLevel, detect_native};
 
 /// Any arguments.
 #[derive(clap::Args, Debug)]
@@ -13,48 +14,89 @@ pub struct Unavailable {
     args: Vec<String>,
 }
 
+/// Arguments of `passes`.
+#[derive(clap::Args, Debug)]
+pub struct PassesArgs {
+    /// Print the documentation of this pass.
+    pass: Option<String>,
+}
+
 /// The error for a command that is planned.
 pub fn unavailable(command: &str) -> Error {
-    Error::Input(format!("'qcc {command}' is not available in this version"))
+    Error::Input(format!("'qcc {command}' is not available yet"))
 }
 
 /// Target triples that objects can be written for.
-const TRIPLES: [&str; 5] = [
-    "x86_64-unknown-linux-gnu",
-    "aarch64-unknown-linux-gnu",
-    "x86_64-apple-darwin",
-    "aarch64-apple-darwin",
-    "x86_64-pc-windows-msvc",
+const TRIPLES: [(&str, Arch); 5] = [
+    ("x86_64-unknown-linux-gnu", Arch::X86_64),
+    ("x86_64-apple-darwin", Arch::X86_64),
+    ("x86_64-pc-windows-msvc", Arch::X86_64),
+    ("aarch64-unknown-linux-gnu", Arch::Aarch64),
+    ("aarch64-apple-darwin", Arch::Aarch64),
 ];
 
 /// Prints targets and CPU levels.
 pub fn targets() -> Result<Outcome> {
-    println!("targets:");
-    for t in TRIPLES {
-        println!("  {t}");
-    }
-    println!("CPU levels:");
-    for level in CpuLevel::ALL {
-        let here = if level.runs_here() { "runs here" } else { "" };
-        println!("  {:<12} {:<9} {}", level.name(), here, level.description());
+    let native = detect_native();
+    for arch in [Arch::X86_64, Arch::Aarch64] {
+        output::line(format!("{arch}"))?;
+        for (triple, _) in TRIPLES.iter().filter(|(_, a)| *a == arch) {
+            output::line(format!("  --target {triple}"))?;
+        }
+        for level in CpuLevel::ALL.into_iter().filter(|l| l.arch() == arch) {
+            let here = match level.runs_here() {
+                true if Some(level) == native => "native",
+                true => "runs here",
+                false => "",
+            };
+            let (name, what) = (level.name(), level.description());
+            output::line(format!("  --cpu {name:<11} {here:<9} {what}").trim_end())?;
+        }
     }
     Ok(Outcome::Done)
 }
 
-/// Prints passes and pipelines.
-pub fn passes() -> Result<Outcome> {
+/// Prints passes and pipelines, or a pass's documentation.
+pub fn passes(args: &PassesArgs) -> Result<Outcome> {
     let registry = Registry::default();
-    println!("passes:");
-    for p in registry.passes() {
-        println!("  {:<22} {} [{}]", p.name, p.summary, p.drift);
-        for o in p.options {
-            println!("  {:<22}   {{{}=…}} {}", "", o.name, o.help);
-        }
-    }
-    println!("pipelines:");
-    for (name, text) in registry.pipelines() {
-        println!("  @{name}\n    {text}");
-    }
-    println!("  (built in)\n    {}", crate::compiler::DEFAULT_PIPELINE);
+    let Some(name) = &args.pass else { return all_passes(&registry) };
+    let unknown = || Error::Usage(format!("there is no pass '{name}'; see `qcc passes`"));
+    let pass = registry.pass(name).ok_or_else(unknown)?;
+    let level = pass.yields.map_or("the same", |l| l.name());
+    output::line(format!(
+        "{}: {}\ntakes level {}, leaves {level}; moves outputs: {}",
+        pass.name, pass.summary, pass.needs, pass.drift
+    ))?;
+    print_options(pass)?;
+    output::line(format!("\n{}", pass.doc_text()))?;
     Ok(Outcome::Done)
+}
+
+fn all_passes(registry: &Registry) -> Result<Outcome> {
+    output::line("passes:")?;
+    for p in registry.passes() {
+        output::line(format!("  {:<22} {} [{}]", p.name, p.summary, p.drift))?;
+        print_options(p)?;
+    }
+    output::line("pipelines:")?;
+    for (name, text) in registry.pipelines() {
+        output::line(format!("  @{name}\n    {text}"))?;
+    }
+    output::line(format!("  (what compile, run, check and bench use)\n    {DEFAULT_PIPELINE}"))?;
+    Ok(Outcome::Done)
+}
+
+fn print_options(pass: &Pass) -> Result<()> {
+    for o in pass.options {
+        output::line(format!("    {}={} (default {}): {}", o.name, values(o), o.default, o.help))?;
+    }
+    Ok(())
+}
+
+fn values(o: &OptionSpec) -> String {
+    match o.kind {
+        OptionKind::Bool => "true|false".into(),
+        OptionKind::Int => "N".into(),
+        OptionKind::Word(words) => words.join("|"),
+    }
 }

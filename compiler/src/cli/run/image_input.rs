@@ -1,7 +1,7 @@
 //! Images as inputs.
 
 use super::resize::Pixels;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 use image::DynamicImage;
 use qcc_runtime::{DType, Tensor, TensorDesc};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn read_image(path: &Path, d: &TensorDesc) -> Result<Tensor> {
     let &[_, h, w, c] = d.shape.as_slice() else {
         return Err(fail(format!("input '{}' is no image: its shape is {:?}", d.name, d.shape)));
     };
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = files::read_limited(path)?;
     let image = image::load_from_memory(&bytes)
         .map_err(|e| fail(format!("{e}; expected a PNG or a JPEG")))?;
     let pixels = match c {
