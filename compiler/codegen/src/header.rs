@@ -1,4 +1,7 @@
 //! The C header of a compiled model: C99 and C++11.
+//!
+//! The structs are those of `qcc_runtime::abi`, behind a guard of their own, so that headers of
+//! several models may be included together.
 
 use crate::aot::Interface;
 
@@ -43,26 +46,33 @@ pub fn header(interface: &Interface, arena_bytes: usize) -> String {
     let mut sizes = format!("#define {upper}_ARENA_BYTES {arena_bytes}\n");
     for (kind, list) in [("INPUT", &interface.inputs), ("OUTPUT", &interface.outputs)] {
         for (i, t) in list.iter().enumerate() {
-            let name = t.name.replace("*/", "* /");
-            sizes += &format!(
-                "#define {upper}_{kind}{i}_BYTES {} /* {name}: {} {:?} */\n",
-                t.bytes(),
-                t.dtype,
-                t.shape
-            );
+            let (name, bytes) = (comment(&t.name), t.bytes());
+            let what = format!("{name}: {} {:?}", t.dtype, t.shape);
+            sizes += &format!("#define {upper}_{kind}{i}_BYTES {bytes} /* {what} */\n");
         }
     }
     format!(
-        "/* Made by qcc from the model '{name}'. */\n#ifndef {upper}_H\n#define {upper}_H\n\n\
+        "/* Made by qcc from the model '{name}'. */\n#ifndef QCC_MODEL_{m}_H\n\
+         #define QCC_MODEL_{m}_H\n\n\
          {COMMON}\n{sizes}\n#ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
-         const qcc_model_info *{m}_info(void);\n\
-         /* arena: {upper}_ARENA_BYTES bytes, 64-byte aligned; 0, or an error code */\n\
-         int {m}_run(void *arena, const void *const *inputs, void *const *outputs);\n\
+         const qcc_model_info *{m}_info(void);\n\n\
+         /* Runs the model once. arena: {upper}_ARENA_BYTES bytes, 64-byte aligned, one per call\n\
+         \x20  at a time; inputs and outputs in the model's order. 0, or an error code: 1 for an\n\
+         \x20  arena that is NULL or not aligned. */\n\
+         int {m}_run(void *arena, const void *const *inputs, void *const *outputs);\n\n\
+         /* The same result, by the threads of a pool. */\n\
          int {m}_run_parallel(void *arena, const void *const *inputs, void *const *outputs,\n\
-         \x20   const qcc_parallel *pool);\n\
+         \x20                     const qcc_parallel *pool);\n\n\
+         /* Stateful models: state to its initial values. */\n\
          void {m}_reset(void *arena);\n\n#ifdef __cplusplus\n}}\n#endif\n#endif\n",
-        name = interface.name.replace("*/", "* /")
+        name = comment(&interface.name)
     )
+}
+
+/// A name from a model file inside a comment: it can neither end the comment nor the line.
+fn comment(name: &str) -> String {
+    let plain = |c: char| if c.is_control() || matches!(c, '*' | '\\') { '_' } else { c };
+    name.chars().map(plain).collect::<String>()
 }
 
 /// The exported functions of a model.

@@ -114,6 +114,7 @@ impl Walk<'_> {
             Op::Extract(s) => self.b.ins().extractlane(arg[0], s.lane as u8),
             Op::Add(_) => self.b.ins().iadd(arg[0], arg[1]),
             Op::Sub(_) => self.b.ins().isub(arg[0], arg[1]),
+            Op::Mul(_) if ty == types::I8X16 => self.multiply_bytes(arg[0], arg[1]),
             Op::Mul(_) => self.b.ins().imul(arg[0], arg[1]),
             Op::And(_) => self.b.ins().band(arg[0], arg[1]),
             Op::Or(_) => self.b.ins().bor(arg[0], arg[1]),
@@ -137,12 +138,13 @@ impl Walk<'_> {
             Op::MinU(_) => self.b.ins().umin(arg[0], arg[1]),
             Op::MaxU(_) => self.b.ins().umax(arg[0], arg[1]),
             Op::Clz(_) => self.b.ins().clz(arg[0]),
-            Op::DivS(s) => self.divide(ty, arg[0], s.by),
+            Op::DivS(s) => self.divide(ty, arg[0], s.by)?,
             Op::Fadd(_) => self.b.ins().fadd(arg[0], arg[1]),
             Op::Fsub(_) => self.b.ins().fsub(arg[0], arg[1]),
             Op::Fmul(_) => self.b.ins().fmul(arg[0], arg[1]),
             Op::Fdiv(_) => self.b.ins().fdiv(arg[0], arg[1]),
-            Op::Fma(_) => self.b.ins().fma(arg[0], arg[1], arg[2]),
+            Op::Fma(_) if self.features.fma => self.b.ins().fma(arg[0], arg[1], arg[2]),
+            Op::Fma(_) => return Err(self.fail("this CPU level has no fused multiply-add".into())),
             Op::Select(_) if ty.is_vector() => {
                 let mask = self.cast(arg[0], ty);
                 self.b.ins().bitselect(mask, arg[1], arg[2])
@@ -223,15 +225,39 @@ impl Walk<'_> {
     }
 
     /// Quotient toward zero by a constant other than 0.
-    fn divide(&mut self, ty: clif::Type, a: clif::Value, by: i64) -> clif::Value {
-        match by {
+    fn divide(
+        &mut self,
+        ty: clif::Type,
+        a: clif::Value,
+        by: i64,
+    ) -> Result<clif::Value, CodegenError> {
+        let unused = 64 - ty.bits();
+        if by << unused >> unused != by {
+            return Err(self.fail(format!("a division of {} bits by {by}", ty.bits())));
+        }
+        Ok(match by {
             1 => a,
             -1 => self.b.ins().ineg(a),
             _ => {
                 let by = self.int_constant(ty, by);
                 self.b.ins().sdiv(a, by)
             }
+        })
+    }
+
+    /// i8x16 · i8x16, low bytes: x86 has no such instruction, so through words.
+    fn multiply_bytes(&mut self, a: clif::Value, b: clif::Value) -> clif::Value {
+        if self.arch == Arch::Aarch64 {
+            return self.b.ins().imul(a, b);
         }
+        let low = (self.b.ins().uwiden_low(a), self.b.ins().uwiden_low(b));
+        let high = (self.b.ins().uwiden_high(a), self.b.ins().uwiden_high(b));
+        let byte = self.vector_constant(types::I16X8, &[0xFF, 0]);
+        let [low, high] = [low, high].map(|(a, b)| {
+            let product = self.b.ins().imul(a, b);
+            self.b.ins().band(product, byte)
+        });
+        self.b.ins().unarrow(low, high)
     }
 
     /// The same bits as `ty`.
@@ -257,12 +283,7 @@ impl Walk<'_> {
         first: u8,
     ) -> clif::Value {
         let width = ty.lane_type().bytes() as u8;
-        let pair = |k: u8| {
-            let at = first + (k / 2) * width;
-            let from = if k.is_multiple_of(2) { 0 } else { 16 };
-            (0..width).map(move |i| from + at + i)
-        };
-        let mask: Vec<u8> = (0..16 / width).flat_map(pair).collect();
+        let mask: Vec<u8> = (0..16).map(|i| interleaved(width, first, i)).collect();
         self.shuffle(ty, a, b, &mask)
     }
 
@@ -275,9 +296,30 @@ impl Walk<'_> {
     ) -> clif::Value {
         let a = self.cast(a, types::I8X16);
         let b = self.cast(b, types::I8X16);
+        if !self.features.any_shuffle && !is_sse2_shuffle(mask) {
+            let v = self.shuffle_in_memory(a, b, mask);
+            return self.cast(v, ty);
+        }
         let mask = self.b.func.dfg.immediates.push(mask.to_vec().into());
         let v = self.b.ins().shuffle(a, b, mask);
         self.cast(v, ty)
+    }
+
+    /// Any shuffle without `pshufb`, for which Cranelift would call a function that is not there.
+    fn shuffle_in_memory(&mut self, a: clif::Value, b: clif::Value, mask: &[u8]) -> clif::Value {
+        let slot = |bytes| clif::StackSlotData::new(clif::StackSlotKind::ExplicitSlot, bytes, 4);
+        let from = self.b.create_sized_stack_slot(slot(32));
+        self.b.ins().stack_store(types::I64, a, from, 0);
+        self.b.ins().stack_store(types::I64, b, from, 16);
+        if mask.windows(2).all(|w| w[1] == w[0] + 1) {
+            return self.b.ins().stack_load(types::I64, types::I8X16, from, i32::from(mask[0]));
+        }
+        let to = self.b.create_sized_stack_slot(slot(16));
+        for (i, &at) in mask.iter().enumerate() {
+            let byte = self.b.ins().stack_load(types::I64, types::I8, from, i32::from(at));
+            self.b.ins().stack_store(types::I64, byte, to, i as i32);
+        }
+        self.b.ins().stack_load(types::I64, types::I8X16, to, 0)
     }
 
     /// The tree that Cranelift folds into one dot-product instruction where the CPU has it:
@@ -320,6 +362,26 @@ impl Walk<'_> {
         let sums = self.b.ins().iadd_pairwise(low, high);
         self.b.ins().iadd(sums, acc)
     }
+}
+
+/// Whether SSE2 alone has an instruction for this shuffle that Cranelift knows: 32-bit lanes of
+/// one vector (`pshufd`), two of each (`shufps`), or an interleave (`punpck…`).
+fn is_sse2_shuffle(mask: &[u8]) -> bool {
+    let words: Vec<u8> = mask.chunks(4).map(|c| c[0] / 4).collect();
+    let whole = mask.iter().enumerate().all(|(i, &m)| m == words[i / 4] * 4 + i as u8 % 4);
+    let from_a = |words: &[u8]| words.iter().all(|&w| w < 4);
+    let from_b = |words: &[u8]| words.iter().all(|&w| w >= 4);
+    let halves = words.split_at(2);
+    let one_or_two = from_a(&words) || from_b(&words) || (from_a(halves.0) && from_b(halves.1));
+    let interleaves = |(width, first)| (0..16).all(|i| mask[i] == interleaved(width, first, i));
+    (whole && one_or_two)
+        || [1, 2, 4, 8].into_iter().any(|w| interleaves((w, 0)) || interleaves((w, 8)))
+}
+
+/// Byte `i` of the interleave of lanes of `width` bytes from byte `first` on.
+fn interleaved(width: u8, first: u8, i: usize) -> u8 {
+    let (lane, byte) = (i as u8 / width, i as u8 % width);
+    lane % 2 * 16 + first + lane / 2 * width + byte
 }
 
 fn int_cc(pred: Pred) -> IntCC {

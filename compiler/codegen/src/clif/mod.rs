@@ -24,11 +24,32 @@ use qcc_runtime::cpu::Arch;
 /// Emits kernels through Cranelift.
 pub struct ClifEmitter {
     arch: Arch,
+    features: Features,
     frontend_config: TargetFrontendConfig,
     context: Context,
     builder_context: FunctionBuilderContext,
     /// Called with each kernel's CLIF and, where wanted, its machine code as text.
     listing: Option<Listing>,
+}
+
+/// What the CPU level has beyond what every emitted sequence may use.
+#[derive(Clone, Copy, Debug)]
+struct Features {
+    /// A fused multiply-add.
+    fma: bool,
+    /// One instruction for any shuffle of bytes; else Cranelift would call a function.
+    any_shuffle: bool,
+}
+
+impl Features {
+    fn of(isa: &OwnedTargetIsa, arch: Arch) -> Features {
+        let flags = isa.isa_flags();
+        let has = |name| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
+        match arch {
+            Arch::Aarch64 => Features { fma: true, any_shuffle: true },
+            Arch::X86_64 => Features { fma: has("has_fma"), any_shuffle: has("has_ssse3") },
+        }
+    }
 }
 
 /// Texts of what was emitted.
@@ -49,6 +70,7 @@ impl ClifEmitter {
         };
         ClifEmitter {
             arch,
+            features: Features::of(isa, arch),
             frontend_config: isa.frontend_config(),
             context: Context::new(),
             builder_context: FunctionBuilderContext::new(),
@@ -71,7 +93,8 @@ impl Emitter for ClifEmitter {
         out.clear_context(&mut self.context);
         self.context.func.signature = kernel_signature(out, kernel.params().len());
         let builder = FunctionBuilder::new(&mut self.context.func, &mut self.builder_context);
-        Walk::new(self.arch, builder, kernel).run(self.frontend_config)?;
+        let walk = Walk::new(self.arch, self.features, builder, kernel);
+        walk.run(self.frontend_config)?;
         self.context.set_disasm(self.listing.is_some());
         out.define_function(id, &mut self.context)
             .map_err(|e| CodegenError::backend(&kernel.name, format!("{e:?}")))?;
@@ -98,6 +121,7 @@ pub fn kernel_signature(module: &dyn Module, n: usize) -> Signature {
 /// The state of one kernel's emission.
 struct Walk<'a> {
     arch: Arch,
+    features: Features,
     b: FunctionBuilder<'a>,
     kernel: &'a Func,
     /// The Cranelift value of each scalar, vector and loop variable.
@@ -106,12 +130,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(arch: Arch, b: FunctionBuilder<'a>, kernel: &'a Func) -> Self {
+    fn new(arch: Arch, features: Features, b: FunctionBuilder<'a>, kernel: &'a Func) -> Self {
         let values = vec![None; kernel.num_values()];
-        Walk { arch, b, kernel, values, addresses: Addresses::collect(kernel) }
+        Walk { arch, features, b, kernel, values, addresses: Addresses::collect(kernel) }
     }
 
     fn run(mut self, config: TargetFrontendConfig) -> Result<(), CodegenError> {
+        self.check_widths()?;
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
@@ -122,6 +147,19 @@ impl<'a> Walk<'a> {
         }
         self.region(self.kernel.body)?;
         self.b.finalize(config);
+        Ok(())
+    }
+
+    /// Fails if some vector is not of this emitter's width.
+    fn check_widths(&self) -> Result<(), CodegenError> {
+        for ty in self.kernel.walk().iter().flat_map(|&op| self.kernel.results(op)) {
+            if let Type::Vector { elem, lanes } = self.kernel.ty(*ty) {
+                let bits = 8 * elem.size() * usize::from(*lanes);
+                if bits != 128 {
+                    return Err(self.fail(format!("a vector of {bits} bits; this emitter has 128")));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -106,7 +106,9 @@ pub fn cases(fma: bool) -> Vec<Case> {
         }
         add("select", "", &["i8", ty, ty], ty);
     }
-    for (scalar, vector) in INTS.iter().zip(INT_VECTORS).chain(FLOATS.iter().zip(&FLOATS[2..]).map(|(a, b)| (a, *b))) {
+    for (scalar, vector) in
+        INTS.iter().zip(INT_VECTORS).chain(FLOATS.iter().zip(&FLOATS[2..]).map(|(a, b)| (a, *b)))
+    {
         add("splat", "", &[scalar], vector);
         let lanes = 128 / bits(scalar);
         for lane in [0, lanes / 2, lanes - 1] {
@@ -154,7 +156,12 @@ pub fn cases(fma: bool) -> Vec<Case> {
     }
     for signs in ["u8s8", "s8s8"] {
         let bytes = INT_VECTORS[0];
-        add("dot4", &format!("{{signs = {signs}}}"), &[INT_VECTORS[2], bytes, bytes], INT_VECTORS[2]);
+        add(
+            "dot4",
+            &format!("{{signs = {signs}}}"),
+            &[INT_VECTORS[2], bytes, bytes],
+            INT_VECTORS[2],
+        );
     }
     add("dot2", "", &[INT_VECTORS[2], INT_VECTORS[1], INT_VECTORS[1]], INT_VECTORS[2]);
     any_float(&mut all);
@@ -290,8 +297,20 @@ impl Rng {
             0 => self.float(0),
             1 => self.float(0) * 3e9,
             _ => self.pick(&[
-                f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5, -0.5, 1.5, 2147483647.0,
-                2147483648.0, -2147483648.0, -2147483649.0, 9.3e18, -9.3e18, 1e39, 16777217.0,
+                f64::NAN,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                0.5,
+                -0.5,
+                1.5,
+                2147483647.0,
+                2147483648.0,
+                -2147483648.0,
+                -2147483649.0,
+                9.3e18,
+                -9.3e18,
+                1e39,
+                16777217.0,
             ]),
         }
     }

@@ -8,6 +8,7 @@ use qcc_ir::{Module, interp, text, verify};
 use qcc_runtime::TensorDesc;
 use qcc_runtime::arena::AlignedBuf;
 use qcc_runtime::cpu::{Arch, CpuLevel};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -67,7 +68,12 @@ pub fn add_one_interface(symbol: &str) -> Interface {
 }
 
 /// Runs a module of one input and one output in this process.
-pub fn run_jit(m: &Module, cpu: CpuLevel, x: &[u8], y_bytes: usize) -> Result<Vec<u8>, CodegenError> {
+pub fn run_jit(
+    m: &Module,
+    cpu: CpuLevel,
+    x: &[u8],
+    y_bytes: usize,
+) -> Result<Vec<u8>, CodegenError> {
     let jit = JitProgram::compile(m, &Target::host(cpu), JitOptions::default())?;
     let mut arena = AlignedBuf::zeroed(jit.program.arena_bytes + 64);
     let mut padded = x.to_vec();
@@ -119,6 +125,24 @@ pub fn run(command: &mut Command) -> String {
     let message = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{command:?}: {}\n{message}", out.status);
     String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// A C program that runs a model with the symbol `m`.
+pub const DRIVER: &[u8] = include_bytes!("driver.c");
+
+/// Runs a program on `input` through `runner` (an emulator, or nothing); its standard output.
+pub fn pipe(runner: &[&str], program: &Path, input: &[u8]) -> Vec<u8> {
+    let words: Vec<_> = runner.iter().map(Path::new).chain([program]).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let out = child.wait_with_output().expect("runs");
+    writer.join().expect("no panic").expect("the program reads its input");
+    assert!(out.status.success(), "{command:?}: {}", out.status);
+    out.stdout
 }
 
 /// Writes files into a folder.

@@ -2,7 +2,18 @@
 //!
 //! An object exports `<symbol>_info`, `_run`, `_run_parallel` and `_reset` and needs nothing: no
 //! libc, no undefined symbol, no relocation in text. The same module, target and symbol give the
-//! same bytes on every host.
+//! same bytes on every host: nothing depends on paths, time or addresses.
+//!
+//! Weights are in a read-only section, aligned to [`ALIGN`]; the descriptions that
+//! `<symbol>_info` returns are the structs of `qcc_runtime::abi`, and their pointers the only
+//! relocations outside code. Code reaches data relative to itself.
+
+mod archive;
+mod description;
+mod link;
+
+pub use archive::archive;
+pub use link::link_shared;
 
 use crate::CodegenError;
 use crate::clif::ClifEmitter;
@@ -15,9 +26,6 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
 use qcc_runtime::TensorDesc;
-use qcc_runtime::abi::ABI_VERSION;
-use std::path::Path;
-use std::process::Command;
 
 /// What a compiled model looks like from outside.
 #[derive(Clone, Debug)]
@@ -81,7 +89,7 @@ pub fn compile_object(
     define_run_parallel(&mut out, symbol, run)?;
     define_reset(&mut out, symbol)?;
     let arena_bytes = program.arena_bytes + ARENA_SLACK;
-    let info = define_info(&mut out, interface, arena_bytes)?;
+    let info = description::define(&mut out, interface, arena_bytes)?;
     define_info_getter(&mut out, symbol, info)?;
     let bytes = out.finish().emit().map_err(|e| CodegenError::backend(symbol, e))?;
     check_self_contained(&bytes, symbol)?;
@@ -192,164 +200,4 @@ fn define_info_getter(
         b.ins().return_(&[address]);
     })?;
     Ok(())
-}
-
-// ---- description ----
-
-/// Bytes of `qcc_model_info` and `qcc_tensor_info` on 64-bit targets.
-const MODEL_INFO: usize = 64;
-const TENSOR_INFO: usize = 56;
-
-/// Strings, shapes and parameters, and where structs point into them.
-#[derive(Default)]
-struct Pool {
-    bytes: Vec<u8>,
-}
-
-impl Pool {
-    /// Adds bytes at an 8-byte boundary; their offset.
-    fn add(&mut self, bytes: impl IntoIterator<Item = u8>) -> usize {
-        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
-        let at = self.bytes.len();
-        self.bytes.extend(bytes);
-        at
-    }
-    fn text(&mut self, text: &str) -> usize {
-        self.add(text.bytes().filter(|&b| b != 0).chain([0]))
-    }
-}
-
-/// A struct under construction: its bytes, and pointers into the pool or itself.
-struct Structs {
-    bytes: Vec<u8>,
-    into_pool: Vec<(usize, usize)>,
-    into_self: Vec<(usize, usize)>,
-}
-
-impl Structs {
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-}
-
-/// Defines the `qcc_model_info` and all it points to.
-fn define_info(
-    out: &mut ObjectModule,
-    interface: &Interface,
-    arena_bytes: usize,
-) -> Result<DataId, CodegenError> {
-    let mut pool = Pool::default();
-    let tensors: Vec<&TensorDesc> = interface.inputs.iter().chain(&interface.outputs).collect();
-    let mut s = Structs {
-        bytes: vec![0; MODEL_INFO + TENSOR_INFO * tensors.len()],
-        into_pool: vec![],
-        into_self: vec![],
-    };
-    s.put(0, &ABI_VERSION.to_le_bytes());
-    s.into_pool.push((8, pool.text(&interface.name)));
-    s.put(16, &(arena_bytes as u64).to_le_bytes());
-    s.put(24, &(ALIGN as u64).to_le_bytes());
-    s.put(40, &(interface.inputs.len() as u32).to_le_bytes());
-    s.put(44, &(interface.outputs.len() as u32).to_le_bytes());
-    s.into_self.push((48, MODEL_INFO));
-    s.into_self.push((56, MODEL_INFO + TENSOR_INFO * interface.inputs.len()));
-    for (i, t) in tensors.iter().enumerate() {
-        put_tensor(&mut s, &mut pool, MODEL_INFO + TENSOR_INFO * i, t);
-    }
-    let symbol = &interface.symbol;
-    let pool = define_bytes(out, &format!("{symbol}_strings"), pool.bytes)?;
-    let name = format!("{symbol}_infos");
-    let fail = |e| CodegenError::backend(&name, e);
-    let id = out.declare_data(&name, Linkage::Local, false, false).map_err(fail)?;
-    let mut data = DataDescription::new();
-    data.define(s.bytes.into_boxed_slice());
-    data.set_align(8);
-    let pool = out.declare_data_in_data(pool, &mut data);
-    let own = out.declare_data_in_data(id, &mut data);
-    for (at, to) in s.into_pool {
-        data.write_data_addr(at as u32, pool, to as i64);
-    }
-    for (at, to) in s.into_self {
-        data.write_data_addr(at as u32, own, to as i64);
-    }
-    out.define_data(id, &data).map_err(fail)?;
-    Ok(id)
-}
-
-fn put_tensor(s: &mut Structs, pool: &mut Pool, at: usize, t: &TensorDesc) {
-    s.into_pool.push((at, pool.text(&t.name)));
-    s.put(at + 8, &t.dtype.tflite_code().to_le_bytes());
-    s.put(at + 12, &(t.shape.len() as i32).to_le_bytes());
-    let shape = t.shape.iter().flat_map(|&d| (d as i64).to_le_bytes());
-    s.into_pool.push((at + 16, pool.add(shape)));
-    s.put(at + 24, &(t.bytes() as u64).to_le_bytes());
-    s.put(at + 32, &t.axis.map_or(-1, |a| a as i32).to_le_bytes());
-    s.put(at + 36, &(t.scales.len() as i32).to_le_bytes());
-    s.into_pool.push((at + 40, pool.add(t.scales.iter().flat_map(|v| v.to_le_bytes()))));
-    s.into_pool.push((at + 48, pool.add(t.zero_points.iter().flat_map(|v| v.to_le_bytes()))));
-}
-
-// ---- archives and shared libraries ----
-
-/// A static library (System V `ar` with an index) holding one object.
-pub fn archive(object: &[u8], exported: &[String]) -> Vec<u8> {
-    let mut index: Vec<u8> = (exported.len() as u32).to_be_bytes().to_vec();
-    let names: Vec<u8> = exported.iter().flat_map(|n| n.bytes().chain([0])).collect();
-    let index_bytes = 4 + 4 * exported.len() + names.len();
-    let object_at = 8 + 60 + index_bytes.next_multiple_of(2);
-    for _ in exported {
-        index.extend((object_at as u32).to_be_bytes());
-    }
-    index.extend(names);
-    let mut out = b"!<arch>\n".to_vec();
-    for (name, bytes) in [("/", index.as_slice()), ("model.o/", object)] {
-        let size = bytes.len();
-        out.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 644).bytes());
-        out.extend(bytes);
-        if size % 2 == 1 {
-            out.push(b'\n');
-        }
-    }
-    out
-}
-
-/// Links an object into a shared library at `output` with the system's C compiler.
-///
-/// # Errors
-/// There is no linker for the target, or it failed.
-pub fn link_shared(object: &Path, output: &Path, target: &Target) -> Result<(), CodegenError> {
-    let host = target_lexicon::Triple::host();
-    let triple = target.triple.to_string();
-    let same = host.architecture == target.triple.architecture
-        && host.operating_system == target.triple.operating_system;
-    let linux = target.triple.operating_system == target_lexicon::OperatingSystem::Linux;
-    let candidates: Vec<String> = match (same, linux) {
-        (true, _) => vec!["cc".into(), "gcc".into(), "clang".into()],
-        (false, true) => vec![format!("{}-linux-gnu-gcc", target.triple.architecture)],
-        (false, false) => vec![],
-    };
-    let fail = |why: String| CodegenError::Target { target: triple.clone(), why };
-    for linker in &candidates {
-        let mut command = Command::new(linker);
-        command.args(["-shared", "-nostdlib", "-o"]).arg(output).arg(object);
-        if linux {
-            command.args(["-Wl,-z,text", "-Wl,--build-id=none"]);
-        }
-        match command.output() {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(fail(format!("{linker}: {e}"))),
-            Ok(done) if done.status.success() => return Ok(()),
-            Ok(done) => {
-                let message = String::from_utf8_lossy(&done.stderr);
-                return Err(fail(format!("{linker} failed: {}", message.trim())));
-            }
-        }
-    }
-    Err(fail(match candidates.as_slice() {
-        [] => "no linker for this target; write an object (.o) and link it there".into(),
-        names => format!(
-            "no linker found (tried {}); install one, or write an object (.o)",
-            names.join(", ")
-        ),
-    }))
 }
