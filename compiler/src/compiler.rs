@@ -23,6 +23,9 @@ const AFTER_INT: &str = "choose-signedness,fold-identity-lut,fold-zero-points,fu
     check-accumulators,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory,\
     lower-int-to-loop,prove-bounds";
 
+/// The pass that no program goes without.
+const PROVE_BOUNDS: &str = "prove-bounds";
+
 /// Turns models into code. Options first, then one of the `compile_…` methods.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -165,16 +168,28 @@ impl Compiler {
         let options = JitOptions { steps: self.profile };
         let program = JitProgram::compile(&lowered.module, &target, options)
             .map_err(|e| source.codegen_error(e))?;
+        check_memory(&program, source)?;
         let time: Duration = start.elapsed();
         Ok(Model::new(self, program, source, lowered.remarks, time))
     }
 
-    /// Runs the passes only.
+    /// Runs the passes only. Kernels in the result are proven to stay in their buffers, whatever
+    /// the pipeline.
     ///
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn lower(&self, source: &Source) -> Result<Artefact> {
-        self.run_passes(source, self.pipeline(source.module.level))
+        let mut lowered = self.run_passes(source, self.pipeline(source.module.level))?;
+        let proven = lowered.times.last().is_some_and(|t| t.step == PROVE_BOUNDS);
+        if lowered.module.level == qcc_ir::Level::Loop && !proven {
+            // Whatever the pipeline was: no code from a module that may leave its buffers.
+            let module = Source { module: lowered.module, ..source.clone() };
+            let checked = self.run_passes(&module, "verify,prove-bounds")?;
+            lowered.module = checked.module;
+            lowered.remarks.extend(checked.remarks);
+            lowered.times.extend(checked.times);
+        }
+        Ok(lowered)
     }
 
     /// Runs a pipeline on a model.
@@ -207,10 +222,24 @@ impl Compiler {
     }
 }
 
+/// Fails where a session could not get its memory (allocation cannot fail later without ending the
+/// process).
+fn check_memory(program: &JitProgram, source: &Source) -> Result<()> {
+    let io = source.inputs.iter().chain(&source.outputs).map(|d| d.bytes());
+    let bytes = io.fold(program.program.arena_bytes, usize::saturating_add);
+    match Vec::<u8>::new().try_reserve_exact(bytes) {
+        Ok(()) => Ok(()),
+        Err(_) => Err(Error::Input(format!(
+            "{}: a run needs {bytes} bytes, more than there are; try a smaller --batch or --shape",
+            source.file
+        ))),
+    }
+}
+
 /// What is left to do for a module at `level`.
 fn default_pipeline(level: qcc_ir::Level) -> &'static str {
     match level {
-        qcc_ir::Level::Loop => "prove-bounds",
+        qcc_ir::Level::Loop => PROVE_BOUNDS,
         qcc_ir::Level::Int => AFTER_INT,
         _ => DEFAULT_PIPELINE,
     }

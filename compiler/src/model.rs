@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes behind the arena that kernels may read.
-const ARENA_SLACK: usize = 64;
+pub(crate) const ARENA_SLACK: usize = 64;
 
 /// How a cache file begins.
 const CACHE_MARK: &str = "// qcc-cache 1 ";
@@ -83,7 +83,7 @@ impl Model {
     pub fn remarks(&self) -> &[Remark] {
         &self.0.remarks
     }
-    /// A session with an arena of its own.
+    /// A session with an arena of its own: [`ModelInfo::arena_bytes`] and the inputs and outputs.
     pub fn session(&self) -> Session {
         let zeros = |d: &TensorDesc| Tensor::zeros(d.dtype, d.shape.clone());
         Session {

@@ -1,8 +1,9 @@
 //! A model as it was read: a verified module and the descriptions of its inputs and outputs.
 
+use crate::model::ARENA_SLACK;
 use crate::{Error, Result, files};
 use qcc_import::ImportOptions;
-use qcc_ir::{Module, QuantParams, Type};
+use qcc_ir::{Func, Level, Module, QuantParams, Type, Value};
 use qcc_runtime::TensorDesc;
 use std::path::Path;
 
@@ -82,16 +83,14 @@ impl Source {
         let Some(main) = module.main().map(|id| &module.funcs[id]) else {
             return Err(Error::Input(format!("{file}: the module has no function 'main'")));
         };
-        let describe = |names: &[String], k: usize, prefix: &str, ty: &Type| {
-            let name = names.get(k).cloned().unwrap_or_else(|| format!("{prefix}{k}"));
-            desc(&name, ty)
+        let (inputs, outputs) = match module.level {
+            Level::Loop => loop_interface(main)
+                .map_err(|e| Error::Verify { file: file.to_string(), errors: vec![e] })?,
+            _ => (
+                describe("in", &main.input_names, main, main.params()),
+                describe("out", &main.output_names, main, main.returned()),
+            ),
         };
-        let params = main.params().iter().enumerate();
-        let inputs = params.map(|(k, &v)| describe(&main.input_names, k, "in", main.ty(v)));
-        let inputs: Vec<TensorDesc> = inputs.collect();
-        let results = main.returned().iter().enumerate();
-        let outputs = results.map(|(k, &v)| describe(&main.output_names, k, "out", main.ty(v)));
-        let outputs = outputs.collect();
         Ok(Source { file: file.to_string(), module, inputs, outputs })
     }
 
@@ -101,7 +100,42 @@ impl Source {
     }
 }
 
-/// A tensor type as users see it.
+/// Descriptions of values by their types; names where there are any.
+fn describe(prefix: &str, names: &[String], main: &Func, values: &[Value]) -> Vec<TensorDesc> {
+    let name = |k: usize| names.get(k).cloned().unwrap_or_else(|| format!("{prefix}{k}"));
+    values.iter().enumerate().map(|(k, &v)| desc(&name(k), main.ty(v))).collect()
+}
+
+/// Inputs and outputs of `main` at level loop, whose parameters are the arena and one buffer for
+/// each. Sessions give buffers of the very size, so kernels must not want to read behind them.
+fn loop_interface(main: &Func) -> std::result::Result<(Vec<TensorDesc>, Vec<TensorDesc>), String> {
+    let (n_inputs, n_outputs) = (main.input_names.len(), main.output_names.len());
+    let params = main.params();
+    if params.len() != 1 + n_inputs + n_outputs {
+        return Err(format!(
+            "@main has {} parameters, expected an arena, {n_inputs} inputs and {n_outputs} outputs",
+            params.len()
+        ));
+    }
+    let allowed = |k: usize| if k == 0 { ARENA_SLACK } else { 0 };
+    for (k, &v) in params.iter().enumerate() {
+        match main.ty(v).as_mem() {
+            None => return Err(format!("parameter {k} of @main is not a buffer")),
+            Some(m) if m.slack as usize > allowed(k) => {
+                let (found, allowed) = (m.slack, allowed(k));
+                return Err(format!("parameter {k} of @main has slack {found}, not {allowed}"));
+            }
+            Some(_) => {}
+        }
+    }
+    let (inputs, outputs) = params[1..].split_at(n_inputs);
+    Ok((
+        describe("in", &main.input_names, main, inputs),
+        describe("out", &main.output_names, main, outputs),
+    ))
+}
+
+/// A type as users see it; a buffer is bytes.
 fn desc(name: &str, ty: &Type) -> TensorDesc {
     let Some(t) = ty.as_tensor() else {
         let bytes = ty.as_mem().map_or(0, |m| m.bytes as usize);

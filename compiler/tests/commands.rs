@@ -138,3 +138,30 @@ fn colour_only_where_asked_for() {
     let painted = qcc(&["run", "missing.tflite", "--color", "always"]);
     assert!(painted.stderr.starts_with("\x1b[1;31merror"), "{}", painted.stderr);
 }
+
+#[test]
+fn lowered_models_run_and_stay_in_their_buffers() {
+    let s = Scratch::new();
+    let lowered = s.path("l.qir");
+    let pipeline = "@tflite-int,lower-int-to-loop,prove-bounds";
+    succeed(&["opt", &digits(), "--passes", pipeline, "-o", &lowered]);
+    let args = ["bench", &lowered, "--seconds", "0.01", "--json"];
+    assert!(succeed(&args).contains("\"macs\":"));
+    let golden = read_npz(repository("examples/digits/digits.golden.npz").as_ref()).unwrap();
+    let bytes = golden["case2_in0"].bytes();
+    let image = Tensor::from_slice(bytes, [bytes.len()]).unwrap();
+    let inputs = s.file("in.npz", npz_bytes([("image", &image)]).unwrap());
+    succeed(&["run", &lowered, "--inputs", &inputs, "--output", &s.path("out.npz")]);
+    let out = read_npz(s.path("out.npz").as_ref()).unwrap();
+    assert_eq!(out["out0"].bytes(), golden["case2_out0"].bytes());
+    // Buffers that are smaller than what kernels touch, or that claim more than a session gives.
+    let text = std::fs::read_to_string(&lowered).unwrap();
+    for (from, to) in [("mem<64>", "mem<60>"), ("mem<64>", "mem<64, slack=4096>")] {
+        let other = text.replacen(from, to, 1);
+        assert_ne!(other, text);
+        let other = s.file("other.qir", other);
+        for passes in ["prove-bounds", "dce"] {
+            fail(1, &["other.qir"], &["bench", &other, "--passes", passes, "--seconds", "0.01"]);
+        }
+    }
+}

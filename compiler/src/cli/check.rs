@@ -6,7 +6,7 @@ mod golden;
 mod per_layer;
 
 use super::{Global, ModelOptions, Outcome, output};
-use crate::{Cpu, Error, Result};
+use crate::{Cpu, Detail, Error, Result};
 use compare::Verdict;
 use engine::{Engine, EngineKind};
 use golden::Golden;
@@ -125,7 +125,8 @@ fn check_folder(args: &CheckArgs, global: &Global) -> Result<Outcome> {
                     0 | 1 => String::new(),
                     n => format!(" (and {} more)", n - 1),
                 };
-                let first = details.first().map(ToString::to_string).unwrap_or_default();
+                let first = details.into_iter().next().unwrap_or_default();
+                let first = Detail { hint: None, ..first };
                 output::line(format!("error {name}: {first}{more}"))?;
             }
         }
