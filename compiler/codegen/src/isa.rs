@@ -4,7 +4,7 @@ use crate::CodegenError;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use qcc_runtime::cpu::{Arch, CpuLevel};
-use target_lexicon::{Architecture, Triple};
+use target_lexicon::{Architecture, BinaryFormat, Triple};
 
 /// A machine to generate code for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,11 @@ impl Target {
         ] {
             shared.set(name, value).map_err(|e| fail(e.to_string()))?;
         }
-        let mut builder = isa::lookup(self.triple.clone()).map_err(|e| fail(e.to_string()))?;
+        let mut triple = self.triple.clone();
+        if triple.binary_format == BinaryFormat::Unknown {
+            triple.binary_format = BinaryFormat::Elf; // bare metal: aarch64-unknown-none
+        }
+        let mut builder = isa::lookup(triple).map_err(|e| fail(e.to_string()))?;
         for flag in cpu_flags(self.cpu) {
             builder.enable(flag).map_err(|e| fail(format!("{flag}: {e}")))?;
         }

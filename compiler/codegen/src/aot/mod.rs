@@ -66,6 +66,7 @@ pub fn compile_object(
     interface: &Interface,
     target: &Target,
 ) -> Result<ObjectFile, CodegenError> {
+    check_symbol(&interface.symbol)?;
     let mut program = Program::read(module)?;
     let isa = target.isa(CodeModel::Object)?;
     let mut emitter = ClifEmitter::new(&isa, false);
@@ -95,6 +96,15 @@ pub fn compile_object(
     check_self_contained(&bytes, symbol)?;
     let code_bytes = kernels.code_bytes;
     Ok(ObjectFile { bytes, code_bytes, const_bytes, arena_bytes })
+}
+
+/// Fails unless `symbol` is a C identifier: it becomes part of names in C.
+fn check_symbol(symbol: &str) -> Result<(), CodegenError> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match symbol.chars().next() {
+        Some(first) if !first.is_ascii_digit() && symbol.chars().all(word) => Ok(()),
+        _ => Err(CodegenError::Program(format!("'{symbol}' is not a C identifier"))),
+    }
 }
 
 /// Fails if the object needs a symbol that it does not define.
