@@ -165,3 +165,14 @@ fn lowered_models_run_and_stay_in_their_buffers() {
         }
     }
 }
+
+#[test]
+fn the_header_knows_the_arena() {
+    // 64 bytes more than the plan: kernels may read behind it.
+    let header = succeed(&["compile", &digits(), "-o", "-", "--emit", "header", "--symbol", "net"]);
+    let planned = succeed(&["compile", &digits(), "-o", "-", "--emit", "kir"]);
+    let arena = planned.split("mem<").nth(1).and_then(|m| m.split([',', '>']).next());
+    let arena: usize = arena.and_then(|n| n.parse().ok()).unwrap();
+    assert!(header.contains(&format!("#define NET_ARENA_BYTES {}\n", arena + 64)), "{header}");
+    assert!(header.contains("int net_run(void *arena"));
+}

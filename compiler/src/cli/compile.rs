@@ -4,6 +4,7 @@ use super::{Global, ModelOptions, Outcome, output};
 use crate::{Artefact, Error, Result, Source};
 use qcc_codegen::aot::{self, Interface, ObjectFile};
 use qcc_codegen::clif::Listing;
+use qcc_codegen::program::Program;
 use qcc_codegen::{Target, header, jit};
 use qcc_runtime::cpu::Arch;
 use std::path::{Path, PathBuf};
@@ -162,7 +163,10 @@ impl<'a> Build<'a> {
                 std::fs::read(&library).map_err(|e| Error::io(&library, e))?
             }
             Emit::Header => {
-                header::header(&self.interface, self.object()?.arena_bytes).into_bytes()
+                let program = Program::read(&self.lowered.module);
+                let program = program.map_err(|e| self.source.codegen_error(e))?;
+                let arena_bytes = program.arena_bytes + crate::model::ARENA_SLACK;
+                header::header(&self.interface, arena_bytes).into_bytes()
             }
             Emit::Kir => qcc_ir::text::print(&self.lowered.module).into_bytes(),
             Emit::Clif => self.listing()?.clif.into_bytes(),
