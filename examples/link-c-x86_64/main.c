@@ -1,36 +1,46 @@
-/* Runs the digits model, compiled to an object file, on one image.
- * Image: 64 bytes, 8x8 pixels of 0..255, from standard input. */
+/* Runs the digits model, compiled to an object file, on images from standard input:
+ * 64 bytes each, 8x8 pixels of 0..255. Prints the digit and its probability. */
 #include "digits.h"
 #include <stdio.h>
 #include <stdlib.h>
 
+/* The input's code for a real value: value / scale + zero point, rounded, within int8. */
+static signed char quantize(float value, const qcc_tensor_info *t) {
+  float code = value / t->scales[0] + (float)t->zero_points[0];
+  int rounded = (int)(code < 0 ? code - 0.5f : code + 0.5f);
+  if (rounded < -128) rounded = -128;
+  if (rounded > 127) rounded = 127;
+  return (signed char)rounded;
+}
+
+/* The real value of an output's code. */
+static float dequantize(int code, const qcc_tensor_info *t) {
+  return t->scales[0] * (float)(code - t->zero_points[0]);
+}
+
 int main(void) {
   const qcc_model_info *info = digits_info();
   unsigned char pixels[DIGITS_INPUT0_BYTES];
-  signed char codes[DIGITS_INPUT0_BYTES], probabilities[DIGITS_OUTPUT0_BYTES];
-  if (fread(pixels, 1, sizeof pixels, stdin) != sizeof pixels) {
-    fprintf(stderr, "expected %zu bytes\n", sizeof pixels);
-    return 1;
-  }
-  /* real = pixel / 255, code = real / scale + zero point */
-  float scale = info->inputs[0].scales[0];
-  int zero_point = info->inputs[0].zero_points[0];
-  for (size_t i = 0; i < sizeof pixels; ++i) {
-    int code = (int)(pixels[i] / 255.0f / scale + 0.5f) + zero_point;
-    codes[i] = (signed char)(code > 127 ? 127 : code);
-  }
-  void *arena = aligned_alloc(info->arena_align, (info->arena_bytes + 63) / 64 * 64);
+  signed char codes[DIGITS_INPUT0_BYTES], scores[DIGITS_OUTPUT0_BYTES];
   const void *inputs[] = {codes};
-  void *outputs[] = {probabilities};
-  int error = digits_run(arena, inputs, outputs);
-  if (error) {
-    fprintf(stderr, "digits_run: error %d\n", error);
-    return 1;
+  void *outputs[] = {scores};
+  /* All the memory that a call needs; its size is a multiple of the alignment for C's sake. */
+  size_t align = info->arena_align;
+  void *arena = aligned_alloc(align, (info->arena_bytes + align - 1) / align * align);
+  if (!arena) return 1;
+  while (fread(pixels, 1, sizeof pixels, stdin) == sizeof pixels) {
+    for (size_t i = 0; i < sizeof pixels; ++i)
+      codes[i] = quantize((float)pixels[i] / 255.0f, &info->inputs[0]);
+    int error = digits_run(arena, inputs, outputs);
+    if (error) {
+      fprintf(stderr, "digits_run: error %d\n", error);
+      return 1;
+    }
+    int best = 0;
+    for (int i = 1; i < (int)sizeof scores; ++i)
+      if (scores[i] > scores[best]) best = i;
+    printf("%d (%.3f)\n", best, (double)dequantize(scores[best], &info->outputs[0]));
   }
-  int best = 0;
-  for (int i = 1; i < (int)sizeof probabilities; ++i)
-    if (probabilities[i] > probabilities[best]) best = i;
-  printf("%d (%.3f)\n", best, (probabilities[best] + 128) / 256.0);
   free(arena);
   return 0;
 }
