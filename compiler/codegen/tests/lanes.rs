@@ -7,7 +7,7 @@ use common::lane_ops::{Case, ROWS, cases, input, source};
 use common::*;
 use qcc_codegen::aot::{Interface, compile_object};
 use qcc_codegen::{CodegenError, Target, header};
-use qcc_ir::Module;
+use qcc_ir::{Module, OpKind};
 use qcc_runtime::cpu::{Arch, CpuLevel, levels_of_host};
 use qcc_runtime::{DType, TensorDesc};
 use std::path::Path;
@@ -93,6 +93,15 @@ fn every_op_in_objects_for_aarch64() {
         let target = target("aarch64-unknown-linux-gnu", cpu);
         let cc = ["aarch64-linux-gnu-gcc", "-static"];
         Suite::of(cpu).check_linked(&target, &cc, &["qemu-aarch64", "-cpu", "max"], folder.path());
+    }
+}
+
+#[test]
+fn every_op_of_the_table_has_a_case() {
+    let cases = cases(true);
+    for spec in OpKind::all_specs().filter(|s| s.name.starts_with("loop.")) {
+        let tested = cases.iter().any(|c| c.op == spec.name) || MEMORY.contains(spec.name);
+        assert!(tested, "no case for {}", spec.name);
     }
 }
 
