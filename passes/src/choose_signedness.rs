@@ -8,7 +8,8 @@
 //! }                                                      return int.flip_sign(%v) }
 //! ```
 //!
-//! x86's byte dot product wants its left side unsigned, aarch64's wants it signed; the stored code
+//! x86's byte dot product wants its left side unsigned, aarch64's wants it signed
+//! (with i8mm either will do, and nothing changes); the stored code
 //! is the framework's plus or minus 128, which is one flipped bit, and only zero points, bounds,
 //! `pad_value`, `code_bias` and table entries have to know. Inputs and outputs of the function keep
 //! their types: `int.flip_sign` stands at the border. Weights and 16-bit activations stay. Runs
@@ -21,12 +22,12 @@ use indexmap::IndexSet;
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::int::{self, FlipSign, Op};
 use qcc_ir::{DType, Func, FuncId, Level, LocId, Module, OpId, OpKind, Type, Value};
-use qcc_runtime::Arch;
+use qcc_runtime::{Arch, CpuLevel};
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
     name: "choose-signedness",
-    summary: "store 8-bit activations as u8 (x86) or i8 (aarch64)",
+    summary: "store 8-bit activations as u8 (x86) or i8 (aarch64 before i8mm)",
     doc: include_str!("choose_signedness.rs"),
     needs: LevelSet::only(Level::Int),
     yields: None,
@@ -53,6 +54,8 @@ const TO_S8: Shift = Shift { from: DType::U8, to: DType::I8, delta: -128 };
 
 fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     let shift = match (ctx.options.word("to"), ctx.target.arch) {
+        // It multiplies both by bytes with a sign.
+        ("auto", _) if ctx.target.cpu == CpuLevel::A64I8mm => return Ok(()),
         ("u8", _) | ("auto", Arch::X86_64) => TO_U8,
         ("s8", _) | ("auto", Arch::Aarch64) => TO_S8,
         _ => return Ok(()),

@@ -52,7 +52,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             ctx.remark(m, loc, remark);
         }
         match calls {
-            Ok(calls) => calls.into_iter().for_each(|c| lowering.call(&main, c, loc)),
+            Ok(calls) => calls.into_iter().for_each(|c| lowering.call(&site, c, loc)),
             Err(why) => errors.push(ctx.error(m, loc, format!("{}: {why}", main.kind(op).name()))),
         }
     }
@@ -65,6 +65,11 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 
 fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
     use int::Op::*;
+    let mut values = site.func.operands(site.op).iter().chain(site.func.results(site.op));
+    let homeless = |v: Value| site.tensor_type(v).layout.is_none() && site.constant(v).is_none();
+    if values.any(|&v| homeless(v)) {
+        return Err("a tensor has no place in memory; run plan-memory first".into());
+    }
     let kind = match site.func.kind(site.op) {
         OpKind::Int(kind) => kind,
         OpKind::Core(_) => return Ok(vec![]),
@@ -237,13 +242,13 @@ impl Lowering {
         }
     }
 
-    fn call(&mut self, old: &Func, call: Call, loc: LocId) {
+    fn call(&mut self, site: &Site, call: Call, loc: LocId) {
         let mut mems = Vec::new();
         let mut offsets = Vec::new();
         for arg in call.args {
             let (mem, offset) = match arg {
                 Arg::Const { name, bytes } => (self.constant(name, bytes), 0),
-                Arg::Value { value, offset } => self.place(old, value, offset),
+                Arg::Value { value, offset } => self.place(site, value, offset),
             };
             mems.push(mem);
             offsets.push(offset);
@@ -254,21 +259,20 @@ impl Lowering {
     }
 
     /// The buffer that a value lives in, and where.
-    fn place(&mut self, old: &Func, value: Value, offset: u64) -> (Value, u64) {
-        let ty = old.ty(value).as_tensor().expect("int-level values are tensors");
-        match &ty.layout {
+    fn place(&mut self, site: &Site, value: Value, offset: u64) -> (Value, u64) {
+        match &site.tensor_type(value).layout {
             Some(l) => match l.space {
                 Space::Arena => (self.arena, l.offset + offset),
                 Space::Input(i) => (self.inputs[i as usize], l.offset + offset),
                 Space::Output(i) => (self.outputs[i as usize], l.offset + offset),
             },
-            None => (self.unplaced(value), offset),
+            None => {
+                let t = site
+                    .constant(value)
+                    .expect("`lower_op` has seen that all but constants are placed");
+                (self.constant("tensor".into(), t.bytes().to_vec()), offset)
+            }
         }
-    }
-    /// A constant tensor used as a plain argument: placed by `install`.
-    fn unplaced(&mut self, value: Value) -> Value {
-        let key = format!("value {}", value).into_bytes();
-        *self.consts.get(key.as_slice()).unwrap_or(&self.arena)
     }
 
     fn constant(&mut self, name: String, bytes: Vec<u8>) -> Value {

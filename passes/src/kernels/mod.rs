@@ -74,17 +74,21 @@ pub struct View {
     pub strides: Vec<u64>,
     /// Bytes that may be read behind the last element.
     pub slack: u32,
+    /// Never written.
+    pub constant: bool,
 }
 
 impl View {
-    /// The view of a placed tensor. Only arena tensors have slack.
+    /// The view of a placed tensor, or of a constant, which has no place. A caller's buffers
+    /// have no slack.
     pub fn of(ty: &TensorType) -> View {
         let (strides, slack) = match &ty.layout {
             Some(l) if l.space == qcc_ir::Space::Arena => (l.strides.to_vec(), SLACK),
             Some(l) => (l.strides.to_vec(), 0),
             None => (ty.dense_strides().to_vec(), SLACK),
         };
-        View { dtype: ty.storage(), shape: ty.shape.to_vec(), strides, slack }
+        let constant = ty.layout.is_none();
+        View { dtype: ty.storage(), shape: ty.shape.to_vec(), strides, slack, constant }
     }
     /// Bytes from the first element to the end of the last one.
     pub fn span(&self) -> u64 {
@@ -96,7 +100,7 @@ impl View {
     }
     /// The buffer that holds exactly this view.
     pub fn mem(&self) -> MemType {
-        MemType { bytes: self.span(), slack: self.slack, constant: false }
+        MemType { bytes: self.span(), slack: self.slack, constant: self.constant }
     }
     /// Number of elements.
     pub fn len(&self) -> u64 {
@@ -143,8 +147,8 @@ pub fn const_mem(bytes: usize) -> MemType {
 /// What the machine can do, as far as choosing kernels goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
-    /// How bytes are multiplied.
-    pub dot: Dot,
+    /// How bytes can be multiplied fast.
+    pub dots: &'static [Dot],
     /// Vector registers.
     pub registers: u32,
     /// Fused multiply-add.
@@ -165,23 +169,24 @@ pub enum Dot {
 impl Machine {
     /// What a CPU level offers at 128 bits.
     pub fn of(cpu: CpuLevel) -> Machine {
-        let (dot, registers, fma) = match cpu {
-            CpuLevel::X86Baseline | CpuLevel::X86V2 => (Dot::I16, 16, false),
-            CpuLevel::X86V3 => (Dot::I16, 16, true),
-            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (Dot::U8S8, 16, true),
-            CpuLevel::A64Baseline => (Dot::I16, 32, true),
-            CpuLevel::A64Dotprod => (Dot::S8S8, 32, true),
-            CpuLevel::A64I8mm => (Dot::U8S8, 32, true),
+        let (dots, registers, fma): (&[Dot], _, _) = match cpu {
+            CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false),
+            CpuLevel::X86V3 => (&[], 16, true),
+            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (&[Dot::U8S8], 16, true),
+            CpuLevel::A64Baseline => (&[], 32, true),
+            CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true),
+            CpuLevel::A64I8mm => (&[Dot::S8S8, Dot::U8S8], 32, true),
         };
-        Machine { dot, registers, fma }
+        Machine { dots, registers, fma }
     }
-    /// The dot product to use for activations of `dtype`: `Dot::I16` when the fast one reads them
-    /// with the other sign.
+    /// The dot product to use for activations of `dtype`: `Dot::I16` when no fast one reads them.
     pub fn dot_for(&self, dtype: DType) -> Dot {
-        match (self.dot, dtype) {
-            (Dot::U8S8, DType::U8) | (Dot::S8S8, DType::I8) => self.dot,
+        let fast = match dtype {
+            DType::U8 => Dot::U8S8,
+            DType::I8 => Dot::S8S8,
             _ => Dot::I16,
-        }
+        };
+        if self.dots.contains(&fast) { fast } else { Dot::I16 }
     }
 }
 
