@@ -1,0 +1,415 @@
+//! Seeded random numbers, tensors and quantized graphs.
+
+use qcc_ir::builder::Builder;
+use qcc_ir::dialect::OpKind;
+use qcc_ir::dialect::quant::{
+    Act, Add, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
+    Requantize, Reshape, ResizeBilinear, Softmax, Split,
+};
+use qcc_ir::{
+    Affine, DType, FuncKind, Level, Module, Numerics, QuantType, TensorType, Type, Value,
+};
+use qcc_runtime::{Tensor, TensorDesc};
+use std::sync::Arc;
+
+/// The SplitMix64 generator: equal seeds give equal numbers on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// Any number.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// `lo` to `hi`, both included.
+    pub fn range(&mut self, lo: i64, hi: i64) -> i64 {
+        lo + (self.bits() % (hi - lo + 1) as u64) as i64
+    }
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.bits().is_multiple_of(n)
+    }
+    /// One of the items.
+    pub fn pick<T: Clone>(&mut self, items: &[T]) -> T {
+        items[(self.bits() % items.len() as u64) as usize].clone()
+    }
+    /// A size: small ones are likely, and sizes around the width of a register.
+    fn size(&mut self, most: i64) -> u64 {
+        let small = self.one_in(2);
+        self.range(1, if small { most.min(4) } else { most }) as u64
+    }
+    fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+    /// Between `lo` and `hi`, evenly on a logarithmic scale.
+    fn scale(&mut self, lo: f64, hi: f64) -> f32 {
+        (lo * (hi / lo).powf(self.unit())) as f32
+    }
+    /// Codes of an input: random ones, or all at an end of the range.
+    pub fn input(&mut self, d: &TensorDesc) -> Tensor {
+        let mut t = Tensor::zeros(d.dtype, d.shape.clone());
+        let (lo, hi) = d.dtype.min_max();
+        let kind = self.range(0, 5);
+        for i in 0..t.len() {
+            let code = match kind {
+                0 => lo,
+                1 => hi,
+                2 => self.pick(&[lo, hi]),
+                _ => self.range(lo, hi),
+            };
+            t.set_i64(i, code);
+        }
+        t
+    }
+}
+
+/// A random quantized graph of up to 5 ops: every call with an equal seed gives the same.
+pub fn graph(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let dtype = random.pick(&[DType::I8, DType::I8, DType::U8]);
+    let shape = [random.range(1, 2) as u64, random.size(9), random.size(9), random.size(36)];
+    let mut module = Module::new("random", Level::Quant, Numerics::TfLite);
+    let x = quantized(&shape, &activation(&mut random, dtype));
+    let b = Builder::add_func(&mut module, "main", FuncKind::Main, &[x]);
+    let x = b.param(0);
+    let mut g = Graph { random, b, values: vec![x], dtype };
+    for _ in 0..g.random.range(1, 5) {
+        let x = g.some_value();
+        g.add_op(x);
+    }
+    let last = g.values[g.values.len() - 1];
+    let mut results = vec![last];
+    let other = g.some_value();
+    if other != last && other != g.values[0] && g.random.one_in(3) {
+        results.push(other);
+    }
+    g.b.ret(&results);
+    module
+}
+
+struct Graph<'m> {
+    random: Random,
+    b: Builder<'m>,
+    values: Vec<Value>,
+    dtype: DType,
+}
+
+/// Where the zero point of int8 weights may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    /// At 0, as the reference demands of convolutions.
+    InTheMiddle,
+    Anywhere,
+}
+
+/// Full-range parameters; one zero point in four is at an end of the range.
+fn activation(random: &mut Random, dtype: DType) -> QuantType {
+    let (lo, hi) = dtype.min_max();
+    let anywhere = random.range(lo, hi);
+    let zero = if random.one_in(4) { random.pick(&[lo, hi]) } else { anywhere };
+    QuantType::per_tensor(dtype, random.scale(0.004, 0.5), zero as i32)
+}
+
+fn quantized(shape: &[u64], q: &QuantType) -> Type {
+    TensorType::quant(shape, Arc::new(q.clone())).into()
+}
+
+/// Extents of what a window slides over; `None` if it does not fit.
+fn window_extent(size: u64, pad: [u32; 2], window: u64, stride: u32) -> Option<u64> {
+    let padded = size + u64::from(pad[0] + pad[1]);
+    Some(padded.checked_sub(window)? / u64::from(stride) + 1)
+}
+
+impl Graph<'_> {
+    fn some_value(&mut self) -> Value {
+        // The newest one most of the time, so that graphs are deep.
+        let n = self.values.len();
+        if self.random.one_in(3) { self.random.pick(&self.values) } else { self.values[n - 1] }
+    }
+    fn ty(&self, v: Value) -> TensorType {
+        self.b.ty(v).as_tensor().expect("all values are tensors").clone()
+    }
+    fn shape(&self, v: Value) -> Vec<u64> {
+        self.ty(v).shape.to_vec()
+    }
+    fn activation(&mut self) -> QuantType {
+        activation(&mut self.random, self.dtype)
+    }
+    fn act(&mut self) -> Act {
+        self.random.pick(&[Act::None, Act::None, Act::Relu, Act::Relu6, Act::ReluN1To1])
+    }
+    fn push(&mut self, kind: impl Into<OpKind>, operands: &[Value], ty: Type) {
+        let y = self.b.op1(kind, operands, ty);
+        self.values.push(y);
+    }
+
+    fn add_op(&mut self, x: Value) {
+        let image = self.shape(x).len() == 4;
+        match self.random.range(0, 15) {
+            0..=2 if image => self.conv(x),
+            3 | 4 if image => self.depthwise(x),
+            5 | 6 if image => self.pool(x),
+            7 if image => self.mean(x),
+            8 if image => self.resize(x),
+            9 => self.split(x),
+            10 => self.concat(x),
+            11 => self.softmax(x),
+            12 => self.reshape(x),
+            13 => self.requantize(x),
+            14 => self.fully_connected(x),
+            _ => self.add(x),
+        }
+    }
+
+    /// Random weights of a shape, per slice of `axis` or with one parameter set.
+    fn weights(&mut self, shape: &[u64], axis: usize, zero: Zero) -> Value {
+        let per_axis = self.dtype == DType::I8 && self.random.one_in(2);
+        let scale = |r: &mut Random| r.scale(0.001, 0.02);
+        let q = if per_axis {
+            let params = (0..shape[axis]).map(|_| Affine::new(scale(&mut self.random), 0));
+            QuantType::per_axis(DType::I8, axis, params.collect())
+        } else {
+            let always = zero == Zero::InTheMiddle || !self.random.one_in(4);
+            let symmetric = self.dtype == DType::I8 && always;
+            let (lo, hi) = self.dtype.min_max();
+            let zero = if symmetric { 0 } else { self.random.range(lo, hi) };
+            let zero = if !symmetric && self.random.one_in(4) { lo } else { zero };
+            QuantType::per_tensor(self.dtype, scale(&mut self.random), zero as i32)
+        };
+        let n = shape.iter().product::<u64>();
+        let extreme = self.random.one_in(6);
+        let random = &mut self.random;
+        // -128 does not occur in int8 weights of TFLite, but nothing forbids it.
+        let bytes: Vec<u8> =
+            (0..n)
+                .map(|_| {
+                    if extreme {
+                        random.pick(&[0x80, 0x7F, 0xFF, 0x00])
+                    } else {
+                        random.bits() as u8
+                    }
+                })
+                .collect();
+        self.b.constant("w", bytes, quantized(shape, &q))
+    }
+    fn bias(&mut self, n: u64) -> Value {
+        let most = self.random.pick(&[0, 100, 20_000, 4_000_000]);
+        let random = &mut self.random;
+        let bytes: Vec<u8> =
+            (0..n).flat_map(|_| (random.range(-most, most) as i32).to_le_bytes()).collect();
+        self.b.constant("b", bytes, Type::tensor(&[n], DType::I32))
+    }
+    /// Operands of a layer with weights: with a bias most of the time.
+    fn layer(&mut self, x: Value, w: Value, n: u64) -> Vec<Value> {
+        match self.random.one_in(5) {
+            true => vec![x, w],
+            false => vec![x, w, self.bias(n)],
+        }
+    }
+    /// Padding: none, or less than the window on each side.
+    fn pad(&mut self, windows: [u64; 2]) -> [u32; 4] {
+        if self.random.one_in(3) {
+            return [0; 4];
+        }
+        let mut side = |w: u64| self.random.range(0, w as i64 - 1) as u32;
+        [side(windows[0]), side(windows[0]), side(windows[1]), side(windows[1])]
+    }
+    fn strides(&mut self) -> [u32; 2] {
+        let s = self.random.range(1, 3) as u32;
+        if self.random.one_in(4) { [s, self.random.range(1, 3) as u32] } else { [s, s] }
+    }
+    fn dilations(&mut self) -> [u32; 2] {
+        if self.random.one_in(3) {
+            [self.random.range(1, 3) as u32, self.random.range(1, 3) as u32]
+        } else {
+            [1, 1]
+        }
+    }
+
+    fn conv(&mut self, x: Value) {
+        let s = self.shape(x);
+        let divisors: Vec<u64> = (1..=s[3]).filter(|g| s[3].is_multiple_of(*g)).collect();
+        let groups = if self.random.one_in(4) { self.random.pick(&divisors) } else { 1 };
+        let per_group = if groups == 1 { self.random.size(36) } else { self.random.size(5) };
+        let outputs = groups * per_group;
+        let (kernel, dilation, stride) = (self.kernel(), self.dilations(), self.strides());
+        let extents = [0, 1].map(|i| u64::from(dilation[i]) * (kernel[i] - 1) + 1);
+        let pad = self.pad(extents);
+        let rows = window_extent(s[1], [pad[0], pad[1]], extents[0], stride[0]);
+        let columns = window_extent(s[2], [pad[2], pad[3]], extents[1], stride[1]);
+        let (Some(rows), Some(columns)) = (rows, columns) else { return };
+        let w = self.weights(&[outputs, kernel[0], kernel[1], s[3] / groups], 0, Zero::InTheMiddle);
+        let operands = self.layer(x, w, outputs);
+        let act = self.act();
+        let y = quantized(&[s[0], rows, columns, outputs], &self.activation());
+        self.push(Conv2d { stride, dilation, pad, groups: groups as u32, act }, &operands, y);
+    }
+    fn kernel(&mut self) -> [u64; 2] {
+        let k = self.random.pick(&[1, 1, 2, 3, 3, 5]);
+        if self.random.one_in(4) { [k, self.random.size(4)] } else { [k, k] }
+    }
+
+    fn depthwise(&mut self, x: Value) {
+        let s = self.shape(x);
+        let multiplier = if self.random.one_in(3) { self.random.size(4) } else { 1 };
+        let outputs = s[3] * multiplier;
+        let (kernel, dilation, stride) = (self.kernel(), self.dilations(), self.strides());
+        let extents = [0, 1].map(|i| u64::from(dilation[i]) * (kernel[i] - 1) + 1);
+        let pad = self.pad(extents);
+        let rows = window_extent(s[1], [pad[0], pad[1]], extents[0], stride[0]);
+        let columns = window_extent(s[2], [pad[2], pad[3]], extents[1], stride[1]);
+        let (Some(rows), Some(columns)) = (rows, columns) else { return };
+        let w = self.weights(&[1, kernel[0], kernel[1], outputs], 3, Zero::InTheMiddle);
+        let operands = self.layer(x, w, outputs);
+        let act = self.act();
+        let y = quantized(&[s[0], rows, columns, outputs], &self.activation());
+        self.push(DepthwiseConv2d { stride, dilation, pad, act }, &operands, y);
+    }
+
+    fn pool(&mut self, x: Value) {
+        let (s, t) = (self.shape(x), self.ty(x));
+        let (kernel, stride) = (self.kernel(), self.strides());
+        let pad = self.pad(kernel);
+        let rows = window_extent(s[1], [pad[0], pad[1]], kernel[0], stride[0]);
+        let columns = window_extent(s[2], [pad[2], pad[3]], kernel[1], stride[1]);
+        let (Some(rows), Some(columns)) = (rows, columns) else { return };
+        let y = Type::from(t.with_shape(&[s[0], rows, columns, s[3]]));
+        let (window, act) = (kernel.map(|k| k as u32), self.act());
+        match self.random.one_in(2) {
+            true => self.push(MaxPool2d { window, stride, pad, act }, &[x], y),
+            false => self.push(AvgPool2d { window, stride, pad, act }, &[x], y),
+        }
+    }
+
+    fn fully_connected(&mut self, x: Value) {
+        let s = self.shape(x);
+        let inner = *s.last().expect("no scalars");
+        let rows: u64 = s[..s.len() - 1].iter().product();
+        let outputs = self.random.size(40);
+        let w = self.weights(&[outputs, inner], 0, Zero::Anywhere);
+        let operands = self.layer(x, w, outputs);
+        let act = self.act();
+        let y = quantized(&[rows, outputs], &self.activation());
+        self.push(FullyConnected { act }, &operands, y);
+    }
+
+    fn add(&mut self, x: Value) {
+        let shape = self.shape(x);
+        let alike: Vec<Value> =
+            self.values.iter().copied().filter(|&v| self.shape(v) == shape).collect();
+        let mut other = self.random.pick(&alike);
+        if self.random.one_in(2) {
+            // A constant, broadcast along some dimensions.
+            let mut shape = shape.clone();
+            for d in &mut shape {
+                if self.random.one_in(3) {
+                    *d = 1;
+                }
+            }
+            let n = shape.iter().product::<u64>();
+            let bytes: Vec<u8> = (0..n).map(|_| self.random.bits() as u8).collect();
+            let q = self.activation();
+            other = self.b.constant("c", bytes, quantized(&shape, &q));
+        }
+        let operands = if self.random.one_in(2) { [x, other] } else { [other, x] };
+        let act = self.act();
+        let y = quantized(&shape, &self.activation());
+        self.push(Add { act, pot_scale_int16: false }, &operands, y);
+    }
+
+    fn mean(&mut self, x: Value) {
+        let s = self.shape(x);
+        let axes = self.random.pick(&[vec![1, 2], vec![1, 2], vec![3], vec![1], vec![2, 3]]);
+        let keep = self.random.one_in(2);
+        let shape = s.iter().enumerate().filter_map(|(d, &extent)| {
+            let gone = axes.contains(&(d as u32));
+            if gone { keep.then_some(1) } else { Some(extent) }
+        });
+        let shape: Vec<u64> = shape.collect();
+        let y = quantized(&shape, &self.activation());
+        self.push(Mean { axes }, &[x], y);
+    }
+
+    fn softmax(&mut self, x: Value) {
+        let zero = self.dtype.min_max().0 as i32;
+        let q = QuantType::per_tensor(self.dtype, 1.0 / 256.0, zero);
+        let (y, beta) = (quantized(&self.shape(x), &q), self.random.pick(&[1.0, 1.0, 0.5, 2.0]));
+        self.push(Softmax { beta }, &[x], y);
+    }
+
+    fn resize(&mut self, x: Value) {
+        let (s, t) = (self.shape(x), self.ty(x));
+        let y = t.with_shape(&[s[0], self.random.size(12), self.random.size(12), s[3]]);
+        let (align_corners, half_pixel_centers) =
+            self.random.pick(&[(false, false), (true, false), (false, true)]);
+        self.push(ResizeBilinear { align_corners, half_pixel_centers }, &[x], y.into());
+    }
+
+    fn requantize(&mut self, x: Value) {
+        if self.random.one_in(3) {
+            self.dtype = self.random.pick(&[DType::I8, DType::U8]);
+        }
+        let y = quantized(&self.shape(x), &self.activation());
+        self.push(Requantize {}, &[x], y);
+        // Only values of the new type may be used from here on.
+        let dtype = self.dtype;
+        let b = &self.b;
+        self.values.retain(|&v| b.ty(v).as_tensor().is_some_and(|t| t.storage() == dtype));
+    }
+
+    fn reshape(&mut self, x: Value) {
+        let t = self.ty(x);
+        let n = t.len();
+        let divisors: Vec<u64> = (1..=n.min(64)).filter(|d| n.is_multiple_of(*d)).collect();
+        let inner = self.random.pick(&divisors);
+        let shape = match self.random.one_in(2) {
+            true => vec![n / inner, inner],
+            false => vec![1, 1, n / inner, inner],
+        };
+        self.push(Reshape {}, &[x], t.with_shape(&shape).into());
+    }
+
+    fn split(&mut self, x: Value) {
+        let (s, t) = (self.shape(x), self.ty(x));
+        let axis = self.random.range(0, s.len() as i64 - 1) as usize;
+        if s[axis] < 2 {
+            return;
+        }
+        let first = self.random.range(1, s[axis] as i64 - 1) as u64;
+        let part = |extent: u64| {
+            let mut shape = s.clone();
+            shape[axis] = extent;
+            Type::from(t.with_shape(&shape))
+        };
+        let types = [part(first), part(s[axis] - first)];
+        let op = self.b.op(Split { axis: axis as u32 }, &[x], &types);
+        let results = self.b.f().results(op).to_vec();
+        self.values.extend(results);
+    }
+
+    fn concat(&mut self, x: Value) {
+        let (s, t) = (self.shape(x), self.ty(x));
+        let axis = self.random.range(0, s.len() as i64 - 1) as usize;
+        let fits = |v: Value| {
+            let o = self.shape(v);
+            let same = |d: usize| d == axis || o[d] == s[d];
+            // Signed inputs must have the output's parameters.
+            let params = self.dtype == DType::U8 || self.ty(v).elem == t.elem;
+            o.len() == s.len() && (0..o.len()).all(same) && params
+        };
+        let alike: Vec<Value> = self.values.iter().copied().filter(|&v| fits(v)).collect();
+        let n = self.random.range(1, 3);
+        let xs: Vec<Value> = (0..n).map(|_| self.random.pick(&alike)).collect();
+        let mut shape = s.clone();
+        shape[axis] = xs.iter().map(|&v| self.shape(v)[axis]).sum();
+        let q = match self.dtype {
+            DType::U8 if self.random.one_in(2) => self.activation(),
+            _ => (**t.quant_type().expect("all values are quantized")).clone(),
+        };
+        self.push(Concat { axis: axis as u32, act: Act::None }, &xs, quantized(&shape, &q));
+    }
+}
