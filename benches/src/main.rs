@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let machine = Machine::of(level);
     println!("CPU level {level}");
-    let peak = if machine.dot == Dot::I16 { None } else { Some(bench_peak(level, machine.dot)?) };
+    let dot = machine.dot_for(DType::U8);
+    let peak = if dot == Dot::I16 { None } else { Some(bench_peak(level, dot)?) };
     if let Some(peak) = peak {
         println!("{:<34} {peak:8.1} GMAC/s", "dot product on registers");
     }
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn dense(shape: [u64; 4]) -> View {
     let [_, h, w, c] = shape;
     let strides = vec![h * w * c, w * c, c, 1];
-    View { dtype: DType::U8, shape: shape.to_vec(), strides, slack: SLACK }
+    View { dtype: DType::U8, shape: shape.to_vec(), strides, slack: SLACK, constant: false }
 }
 
 fn finish() -> Finish {
