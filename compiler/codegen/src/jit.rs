@@ -48,8 +48,7 @@ impl JitProgram {
         options: JitOptions,
     ) -> Result<JitProgram, CodegenError> {
         let mut program = Program::read(module)?;
-        let consts = AlignedBuf::from_bytes(&program.consts);
-        program.consts = Vec::new();
+        let consts = std::mem::replace(&mut program.consts, AlignedBuf::zeroed(0));
         let isa = target.isa(CodeModel::Jit)?;
         let mut emitter = ClifEmitter::new(&isa, false);
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());

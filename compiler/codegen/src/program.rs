@@ -9,6 +9,7 @@ use cranelift_module::{DataId, FuncId, Linkage, Module};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{core, loops};
 use qcc_ir::{FuncKind, OpId, OpKind, Value};
+use qcc_runtime::AlignedBuf;
 use std::ops::Range;
 
 /// Alignment of every constant and of the arena, in bytes.
@@ -47,7 +48,7 @@ pub struct Program {
     /// Calls in order.
     pub steps: Vec<Step>,
     /// All constants, each aligned to [`ALIGN`].
-    pub consts: Vec<u8>,
+    pub consts: AlignedBuf,
     /// Bytes of arena that a call needs.
     pub arena_bytes: usize,
     /// Number of inputs and outputs.
@@ -80,14 +81,16 @@ impl Program {
             buffers.insert(p, buffer);
         }
         let arena_bytes = main.ty(params[0]).as_mem().map_or(0, |m| m.bytes as usize);
-        // Weights are large: one allocation, no growing.
-        let placed = module.data.values().map(|d| d.bytes.len() + ALIGN).sum::<usize>();
-        let consts = Vec::with_capacity(placed + CONST_SLACK);
+        // Weights are large: one buffer of the right size, filled in place.
+        let consts = AlignedBuf::zeroed(const_bytes(module, main) + CONST_SLACK);
         let mut program = Program { steps: vec![], consts, arena_bytes, n_inputs, n_outputs };
+        let mut filled = 0;
         for &op in main.body_ops() {
             match main.kind(op) {
                 OpKind::Core(core::Op::Const(c)) => {
-                    let at = program.add_const(&module.data[c.data].bytes);
+                    let bytes = &module.data[c.data].bytes;
+                    let at = place_const(&mut filled, bytes.len());
+                    program.consts.bytes_mut()[at..filled].copy_from_slice(bytes);
                     buffers.insert(main.result(op), Buffer::Const(at));
                 }
                 OpKind::Loop(loops::Op::Call(call)) => {
@@ -98,16 +101,26 @@ impl Program {
                 other => return Err(bad(format!("'{}' in main", other.name()))),
             }
         }
-        program.consts.resize(program.consts.len() + CONST_SLACK, 0);
         Ok(program)
     }
+}
 
-    fn add_const(&mut self, bytes: &[u8]) -> usize {
-        let at = self.consts.len().next_multiple_of(ALIGN);
-        self.consts.resize(at, 0);
-        self.consts.extend_from_slice(bytes);
-        at
+/// The next aligned place for `bytes` bytes; `filled` moves behind it.
+fn place_const(filled: &mut usize, bytes: usize) -> usize {
+    let at = filled.next_multiple_of(ALIGN);
+    *filled = at + bytes;
+    at
+}
+
+/// Bytes that the constants of `main` fill.
+fn const_bytes(module: &qcc_ir::Module, main: &qcc_ir::Func) -> usize {
+    let mut filled = 0;
+    for &op in main.body_ops() {
+        if let OpKind::Core(core::Op::Const(c)) = main.kind(op) {
+            place_const(&mut filled, module.data[c.data].bytes.len());
+        }
     }
+    filled
 }
 
 fn read_step(

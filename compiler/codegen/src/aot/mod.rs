@@ -25,7 +25,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
-use qcc_runtime::TensorDesc;
+use qcc_runtime::{AlignedBuf, TensorDesc};
 
 /// What a compiled model looks like from outside.
 #[derive(Clone, Debug)]
@@ -75,7 +75,8 @@ pub fn compile_object(
         .map_err(|e| CodegenError::backend(symbol, e))?;
     let mut out = ObjectModule::new(builder);
     let const_bytes = program.consts.len();
-    let consts = std::mem::take(&mut program.consts);
+    let consts = program.consts.bytes().to_vec();
+    program.consts = AlignedBuf::zeroed(0);
     let consts = define_bytes(&mut out, &format!("{symbol}_consts"), consts)?;
     let kernels = program::define_kernels(&mut out, module, symbol, &mut emitter)?;
     let run = program::define_entry(
