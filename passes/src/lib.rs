@@ -22,8 +22,6 @@ pub mod cse;
 pub mod dce;
 mod diag;
 mod diff;
-#[cfg(test)]
-mod eval;
 pub mod expand_padding;
 pub mod fold_identity_lut;
 pub mod fold_zero_points;

@@ -256,9 +256,16 @@ pub fn run_pipeline(mut m: Module, pipeline: &str) -> Module {
     m
 }
 
+fn interpret(
+    m: &Module,
+    inputs: &[qcc_runtime::Tensor],
+) -> Result<Vec<qcc_runtime::Tensor>, String> {
+    qcc_ir::interp::run_main(m, inputs).map_err(|e| e.to_string())
+}
+
 pub fn check_exact(m: &Module, pipeline: &str) -> Module {
     let mut m = m.clone();
-    let diff = Some(DiffEach { seed: 1, runs: 4, evaluate: crate::eval::evaluate });
+    let diff = Some(DiffEach { seed: 1, runs: 4, evaluate: interpret });
     let ctx = run_with(&mut m, pipeline, diff).unwrap_or_else(|e| panic!("{e}"));
     let skipped = ctx.remarks.iter().find(|r| r.pass == "diff-each");
     assert!(skipped.is_none(), "not compared: {skipped:?}");
