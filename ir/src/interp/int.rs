@@ -92,6 +92,9 @@ fn add(o: &Add, [a, b]: [&Tensor; 2], mut y: Tensor) -> Result<Tensor, String> {
         output_zero_point: o.y_zp,
     };
     let shifted = AddPotParams { shifts: [o.a_shift, o.b_shift] };
+    if o.style == AddStyle::PowerOfTwo && shifted.shifts.iter().any(|s| s.abs_diff(0) > 31) {
+        return Err(format!("shifts of {:?}, beyond 31 bits", shifted.shifts));
+    }
     let shape = y.shape().to_vec();
     let (p, q) = (codes(a), codes(b));
     super::index::each(&shape, |i, at| {
