@@ -87,7 +87,7 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         }
         Add(_) | Sub(_) | Mul(_) | And(_) | Or(_) | Xor(_) | MinS(_) | MaxS(_) | MinU(_)
         | MaxU(_) | Clz(_) => arithmetic(c, Family::Int),
-        Fadd(_) | Fsub(_) | Fmul(_) | Fdiv(_) => arithmetic(c, Family::Float),
+        Fadd(_) | Fsub(_) | Fmul(_) | Fdiv(_) | Fma(_) => arithmetic(c, Family::Float),
         Shl(o) => shift(c, o.n),
         ShrS(o) => shift(c, o.n),
         ShrU(o) => shift(c, o.n),
