@@ -16,7 +16,7 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops};
-use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
+use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value};
 use std::sync::Arc;
 
 /// See the module's documentation.
@@ -59,7 +59,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     if !errors.is_empty() {
         return Err(errors.into());
     }
-    lowering.install(m, main_id, &main);
+    lowering.install(m, main_id);
     Ok(())
 }
 
@@ -222,13 +222,12 @@ fn const_op() -> OpKind {
 impl Lowering {
     fn new(m: &Module, old: &Func) -> Lowering {
         let bytes = |v: Value| old.ty(v).as_tensor().map_or(0, |t| t.bytes());
-        let mut params = vec![Type::mem(arena_bytes(old), SLACK)];
+        let mut params = vec![Type::mem(crate::arena_bytes(m), SLACK)];
         params.extend(old.params().iter().map(|&v| Type::mem(bytes(v), 0)));
         params.extend(old.returned().iter().map(|&v| Type::mem(bytes(v), 0)));
         let mut main = Func::new("main", FuncKind::Main, &params);
         main.input_names = names(&old.input_names, old.params().len(), "in");
         main.output_names = names(&old.output_names, old.returned().len(), "out");
-        let _ = m;
         let values = main.params().to_vec();
         let n_in = old.params().len();
         Lowering {
@@ -297,7 +296,7 @@ impl Lowering {
     }
 
     /// Replaces the integer-level contents of `m`.
-    fn install(mut self, m: &mut Module, main_id: qcc_ir::FuncId, _old: &Func) {
+    fn install(mut self, m: &mut Module, main_id: qcc_ir::FuncId) {
         m.data.clear();
         for (name, bytes, v) in std::mem::take(&mut self.new_data) {
             let id = m.add_data(&name, bytes);
@@ -316,16 +315,4 @@ impl Lowering {
 
 fn names(given: &[String], n: usize, prefix: &str) -> Vec<String> {
     (0..n).map(|i| given.get(i).cloned().unwrap_or(format!("{prefix}{i}"))).collect()
-}
-
-/// Bytes of arena that the placed values of a function reach.
-fn arena_bytes(f: &Func) -> u64 {
-    let end = |v: Value| {
-        let ty = f.ty(v).as_tensor()?;
-        let layout = ty.layout.as_ref().filter(|l| l.space == Space::Arena)?;
-        Some(layout.offset + View::of(ty).span())
-    };
-    let results = |op: &OpId| f.results(*op).to_vec();
-    let all = f.body_ops().iter().flat_map(results).chain(f.params().iter().copied());
-    all.filter_map(end).max().unwrap_or(0).next_multiple_of(64)
 }

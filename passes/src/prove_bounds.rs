@@ -27,7 +27,7 @@ pub static PASS: Pass = Pass {
     run,
 };
 
-fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
+fn run(m: &mut Module, _ctx: &mut PassContext) -> Result<(), Diagnostics> {
     let mut errors: Vec<Diagnostic> = Vec::new();
     for f in m.funcs.values() {
         let found = match f.kind {
@@ -38,7 +38,6 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         errors
             .extend(found.into_iter().map(|e| Diagnostic::new(PASS.name, format!("{name}: {e}"))));
     }
-    let _ = ctx;
     if errors.is_empty() { Ok(()) } else { Err(errors.into()) }
 }
 

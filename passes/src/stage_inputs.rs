@@ -25,7 +25,7 @@ pub static PASS: Pass = Pass {
     run,
 };
 
-fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
+fn run(m: &mut Module, _ctx: &mut PassContext) -> Result<(), Diagnostics> {
     for f in m.funcs.values_mut() {
         for input in f.params().to_vec() {
             let users = over_readers(f, input);
@@ -34,7 +34,6 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             }
         }
     }
-    let _ = ctx;
     Ok(())
 }
 

@@ -264,8 +264,9 @@ impl Conv {
 
     fn tile(&self, kb: &mut Kb, place: &Place, by: &PixelLoop, pixels: u64, panel: &Panel) {
         let vectors = panel.channels.div_ceil(4);
-        let init = self.biases(kb, place, by, pixels, vectors, panel);
-        let acc = self.dots(kb, place, by, pixels, vectors, panel, &init);
+        let at = TileAt { place, by, panel, pixels, vectors };
+        let init = self.biases(kb, &at);
+        let acc = self.dots(kb, &at, &init);
         for p in 0..pixels {
             let y = place.at(p, by).y.at(panel.y_first as i64);
             let y = panel.y_offset.0.of(&y, panel.y_offset.1);
@@ -278,83 +279,51 @@ impl Conv {
     }
 
     /// First accumulators: the biases, less w_zp times the row sums.
-    fn biases(
-        &self,
-        kb: &mut Kb,
-        place: &Place,
-        by: &PixelLoop,
-        pixels: u64,
-        vectors: u64,
-        panel: &Panel,
-    ) -> Vec<Value> {
+    fn biases(&self, kb: &mut Kb, tile: &TileAt) -> Vec<Value> {
         let mut out = Vec::new();
-        for p in 0..pixels {
+        for p in 0..tile.pixels {
             let correction = self.row_sums.as_ref().map(|(_, w_zp)| {
-                let at = place.at(p, by).sums.expect("row sums have an address");
+                let at = tile.place.at(p, tile.by).sums.expect("row sums have an address");
                 let sum = kb.load_scalar(DType::I32, &at);
                 let minus = kb.i32(w_zp.wrapping_neg());
                 let product = kb.mul(sum, minus);
                 kb.splat(product)
             });
-            for v in 0..vectors {
-                let bias = kb.load_v128(DType::I32, &panel.table.at(16 * v as i64));
+            for v in 0..tile.vectors {
+                let bias = kb.load_v128(DType::I32, &tile.panel.table.at(16 * v as i64));
                 out.push(correction.map_or(bias, |c| kb.add(bias, c)));
             }
         }
         out
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn dots(
-        &self,
-        kb: &mut Kb,
-        place: &Place,
-        by: &PixelLoop,
-        pixels: u64,
-        vectors: u64,
-        panel: &Panel,
-        init: &[Value],
-    ) -> Vec<Value> {
+    fn dots(&self, kb: &mut Kb, tile: &TileAt, init: &[Value]) -> Vec<Value> {
         let t = &self.taps;
         let group = self.panel_bytes() / t.all_groups();
-        let run_bytes = t.groups() * group;
         if t.all_groups() <= INLINE_GROUPS {
-            return self.dots_inline(kb, place, by, pixels, vectors, panel, init);
+            return self.dots_inline(kb, tile, group, init);
         }
+        let run_bytes = t.groups() * group;
         kb.fold(t.rows.0, init, |kb, row, acc| {
-            let x = row.of(&place.x, t.rows.1);
-            let w = row.of(&panel.weights, t.runs.0 * run_bytes);
+            let x = row.of(&tile.place.x, t.rows.1);
+            let w = row.of(&tile.panel.weights, t.runs.0 * run_bytes);
             kb.fold(t.runs.0, acc, |kb, run, acc| {
-                let x = run.of(&x, t.runs.1);
-                let w = run.of(&w, run_bytes);
-                let step = Step { x, w, pixel: by.x, pixels, vectors, group };
+                let step = tile.step(run.of(&x, t.runs.1), run.of(&w, run_bytes), group);
                 self.run(kb, &step, acc)
             })
         })
     }
 
     /// All taps without loops.
-    #[allow(clippy::too_many_arguments)]
-    fn dots_inline(
-        &self,
-        kb: &mut Kb,
-        place: &Place,
-        by: &PixelLoop,
-        pixels: u64,
-        vectors: u64,
-        panel: &Panel,
-        init: &[Value],
-    ) -> Vec<Value> {
+    fn dots_inline(&self, kb: &mut Kb, tile: &TileAt, group: u64, init: &[Value]) -> Vec<Value> {
         let t = &self.taps;
-        let group = self.panel_bytes() / t.all_groups();
         let mut acc = init.to_vec();
         for k in 0..t.all_groups() {
             let (run, g) = (k / t.groups(), k % t.groups());
             let (row, run) = (run / t.runs.0, run % t.runs.0);
-            let x = place.x.at((row * t.rows.1 + run * t.runs.1 + 4 * g) as i64);
-            let w = panel.weights.at((k * group) as i64);
-            let step = Step { x, w, pixel: by.x, pixels, vectors, group };
-            acc = self.block(kb, &step, 1, &acc);
+            let x = tile.place.x.at((row * t.rows.1 + run * t.runs.1 + 4 * g) as i64);
+            let w = tile.panel.weights.at((k * group) as i64);
+            acc = self.block(kb, &tile.step(x, w, group), 1, &acc);
         }
         acc
     }
@@ -459,6 +428,21 @@ impl Conv {
             let code = self.finish.code_exact(kb, lane, &entries.at(32 * c as i64));
             super::scalar_conv::store_code(kb, code, self.y.dtype, &y.at(c as i64));
         }
+    }
+}
+
+/// One tile: where it is, and how many pixels and vectors of channels it has.
+struct TileAt<'a> {
+    place: &'a Place,
+    by: &'a PixelLoop,
+    panel: &'a Panel,
+    pixels: u64,
+    vectors: u64,
+}
+
+impl TileAt<'_> {
+    fn step(&self, x: Addr, w: Addr, group: u64) -> Step {
+        Step { x, w, pixel: self.by.x, pixels: self.pixels, vectors: self.vectors, group }
     }
 }
 

@@ -52,7 +52,6 @@ impl Kernel for Mean {
             taps: taps.clone(),
             channels,
             stride: inner.map_or(0, |d| self.x.strides[d]),
-            slack: self.x.slack,
         };
         let loops = each::loops(&shape, &[&x_strides, &y_strides]);
         each::nest(&mut kb, &loops, &[x, y], &mut |kb, at| {

@@ -111,7 +111,6 @@ impl Pool {
                     taps: vec![(taps[0], self.x.strides[1]), (taps[1], self.x.strides[2])],
                     channels: self.x.shape[3],
                     stride: self.x.strides[3],
-                    slack: self.x.slack,
                 };
                 let count = (taps[0] * taps[1]) as i64;
                 let step = self.y.strides[3];

@@ -15,8 +15,6 @@ pub struct Sums {
     pub channels: u64,
     /// Bytes between channels.
     pub stride: u64,
-    /// Bytes that may be read behind the input.
-    pub slack: u32,
 }
 
 /// Codes that 16-bit lanes can sum without overflow: 128 · 255 < 2^15.
