@@ -143,14 +143,15 @@ impl OpKind {
     pub fn name(&self) -> &'static str {
         self.spec().name
     }
-    /// The level that the op belongs to; `None` for ops of every level.
-    pub fn level(&self) -> Option<Level> {
+    /// The levels at which the op may stand: quantized ops already in float graphs, float ops (and
+    /// ops that move elements) until kernels are made.
+    pub fn levels(&self) -> &'static [Level] {
         match self {
-            OpKind::Core(_) => None,
-            OpKind::Nn(_) => Some(Level::Nn),
-            OpKind::Quant(_) => Some(Level::Quant),
-            OpKind::Int(_) => Some(Level::Int),
-            OpKind::Loop(_) => Some(Level::Loop),
+            OpKind::Core(_) => &Level::ALL,
+            OpKind::Nn(_) => &[Level::Nn, Level::Quant, Level::Int],
+            OpKind::Quant(_) => &[Level::Nn, Level::Quant],
+            OpKind::Int(_) => &[Level::Int],
+            OpKind::Loop(_) => &[Level::Loop],
         }
     }
     /// The attributes that differ from their defaults, in table order.

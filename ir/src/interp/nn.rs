@@ -6,8 +6,8 @@
 use super::index::{broadcast, each, flat, four, tap};
 use super::int::operand;
 use crate::dialect::nn::{
-    Add, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FakeQuant, FullyConnected, MaxPool2d, Mean,
-    Op, Softmax,
+    Add, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FakeQuant, FakeQuantForm, FullyConnected,
+    MaxPool2d, Mean, Op, Softmax,
 };
 use crate::dialect::quant::Act;
 use qcc_runtime::Tensor;
@@ -17,7 +17,7 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], y: Tensor) -> Result<Tensor, String>
     let x = floats(operand(xs, 0)?);
     let shape = operand(xs, 0)?.shape();
     match op {
-        Op::FakeQuant(o) => Ok(fill(y, x.iter().map(|&v| fake_quant(o, v)))),
+        Op::FakeQuant(o) => fake_quant(o, xs, y),
         Op::Conv2d(o) => conv2d(o, xs, y),
         Op::DepthwiseConv2d(o) => depthwise(o, xs, y),
         Op::FullyConnected(o) => fully_connected(o, xs, y),
@@ -29,6 +29,7 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], y: Tensor) -> Result<Tensor, String>
         Op::Softmax(o) => softmax(o, shape, &x, y),
         Op::Concat(o) => concat(o, xs, y),
         Op::Reshape(_) => Ok(fill(y, x)),
+        other => Err(format!("'{}' is not interpreted", other.spec().name)),
     }
 }
 
@@ -61,9 +62,18 @@ fn activate(act: Act, v: f32) -> f32 {
     }
 }
 
-/// numerics.md A.1, the variant of a range for the whole tensor: it divides by the scale.
-fn fake_quant(o: &FakeQuant, x: f32) -> f32 {
-    let (min, max) = (o.min, o.max);
+fn fake_quant(o: &FakeQuant, xs: &[&Tensor], y: Tensor) -> Result<Tensor, String> {
+    let (x, min, max) = (floats(operand(xs, 0)?), floats(operand(xs, 1)?), floats(operand(xs, 2)?));
+    if min.is_empty() || min.len() != max.len() {
+        return Err(format!("{} minima, {} maxima", min.len(), max.len()));
+    }
+    let slice = |i: usize| i % min.len();
+    let one = |(i, &v): (usize, &f32)| fake_quant_one(o, [min[slice(i)], max[slice(i)]], v);
+    Ok(fill(y, x.iter().enumerate().map(one)))
+}
+
+/// numerics.md A.1; the two forms differ in how they reach the grid.
+fn fake_quant_one(o: &FakeQuant, [min, max]: [f32; 2], x: f32) -> f32 {
     if min == 0.0 && max == 0.0 {
         return 0.0;
     }
@@ -75,8 +85,12 @@ fn fake_quant(o: &FakeQuant, x: f32) -> f32 {
     let (low, high) = ((q_min - zero_point) * scale, (q_max - zero_point) * scale);
     let code_of_zero = ((-low * inv_scale) + 0.5).floor();
     let clamped = if x > high { high } else { x };
-    let clamped = if clamped < low { low } else { clamped };
-    ((clamped - low) / scale - code_of_zero + 0.5).floor() * scale
+    let above = (if clamped < low { low } else { clamped }) - low;
+    let code = match o.form {
+        FakeQuantForm::Divide => above / scale,
+        FakeQuantForm::Multiply => above * inv_scale,
+    };
+    (code - code_of_zero + 0.5).floor() * scale
 }
 
 // ---- sums of products ----

@@ -10,7 +10,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("op_c2", "operands are of the kinds that the row says"),
     ("op_c3", "results are of the kinds that the row says"),
     ("op_c4", "operands are defined above, in the same or an enclosing region"),
-    ("op_c5", "the op belongs to the module's level, or to all"),
+    ("op_c5", "the op may stand at the module's level"),
     ("op_c6", "loop.for has one region, other ops have none; regions nest at most 64 deep"),
     (
         "op_c7",
@@ -112,7 +112,7 @@ impl Walk<'_> {
         let is_loop = matches!(kind, OpKind::Loop(loops::Op::For(_)));
         let level = self.m.level;
         let mut c = self.check(op);
-        let fits = kind.level().is_none_or(|l| l == level);
+        let fits = kind.levels().contains(&level);
         c.require_id("op_c5", fits, || format!("not an op of level {}", level.name()));
         let regions = f.op(op).regions().len();
         c.require_id("op_c6", regions == usize::from(is_loop), || format!("has {regions} regions"));

@@ -6,7 +6,8 @@ use crate::dialect::nn::{FakeQuant, Op};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("fake_quant_c1", "x and y have one shape"),
-    ("fake_quant_c2", "2 to 16 bits; min and max are finite, min ≤ max"),
+    ("fake_quant_c2", "2 to 16 bits"),
+    ("fake_quant_c3", "min and max have one element each, or one per slice of the last axis of x"),
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {
@@ -28,13 +29,16 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::reshape(c);
             shapes::same_elem(c, 2);
         }
+        _ => {}
     }
 }
 
 fn fake_quant(c: &mut OpCheck, op: &FakeQuant) {
     shapes::same_shape(c);
-    let ordered = op.min.is_finite() && op.max.is_finite() && op.min <= op.max;
-    let fits = ordered && (2..=16).contains(&op.num_bits);
-    let message = || format!("{} bits from {:?} to {:?}", op.num_bits, op.min, op.max);
-    c.require(2, fits, message);
+    let bits = op.num_bits;
+    c.require(2, (2..=16).contains(&bits), || format!("{bits} bits"));
+    let n = [c.tensor(1).len(), c.tensor(2).len()];
+    let slices = c.tensor(0).shape.last().copied().unwrap_or(1);
+    let fits = n[0] == n[1] && (n[0] == 1 || n[0] == slices);
+    c.require(3, fits, || format!("{} minima and {} maxima for {slices} slices", n[0], n[1]));
 }
