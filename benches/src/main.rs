@@ -164,7 +164,7 @@ fn program(kernel: &dyn Kernel) -> Module {
     main.output_names = vec!["out".into()];
     let mems = main.params()[1..].to_vec();
     let body = main.body;
-    let call = loops::Call { kernel: "k".into(), offsets: vec![0; mems.len()] };
+    let call = loops::Call { kernel: "k".into(), offsets: vec![0; mems.len()], task: 0, tasks: 1 };
     main.push_op(body, call, &mems, &[], LocId(0));
     main.push_op(body, core::Return {}, &[], &[], LocId(0));
     module.funcs.push(main);

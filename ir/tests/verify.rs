@@ -158,7 +158,7 @@ fn kernels_may_take_const_buffers_they_do_not_write() {
     let mut b = Builder::add_func(&mut m, "main", FuncKind::Main, &[Type::const_mem(4, 0)]);
     let x = b.param(0);
     for kernel in ["reads", "writes"] {
-        b.op(loops::Call { kernel: kernel.into(), offsets: vec![0] }, &[x], &[]);
+        b.op(loops::Call { kernel: kernel.into(), offsets: vec![0], task: 0, tasks: 1 }, &[x], &[]);
     }
     b.ret(&[]);
     check(&m, &["call_c5"]);

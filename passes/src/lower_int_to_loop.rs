@@ -254,7 +254,13 @@ impl Lowering {
         }
         let kernel = self.kernel(call.kernel.as_ref());
         let body = self.main.body;
-        self.main.push_op(body, loops::Call { kernel, offsets }, &mems, &[], loc);
+        self.main.push_op(
+            body,
+            loops::Call { kernel, offsets, task: 0, tasks: 1 },
+            &mems,
+            &[],
+            loc,
+        );
     }
 
     /// The buffer that a value lives in, and where.

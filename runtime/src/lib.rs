@@ -7,6 +7,7 @@
 //! - [`fixedpoint`]: the definition of every rounding and rescale (numerics.md B, C, D).
 //! - [`rescale`]: cheap requantization forms, and the proof that one equals its definition.
 //! - [`cpu`]: the CPU levels that code is generated for.
+//! - [`pool`]: the threads that run a model's tasks.
 //! - [`abi`]: the C structures of a compiled artefact, and [`TensorDesc`](abi::TensorDesc).
 
 pub mod abi;
@@ -14,6 +15,7 @@ pub mod arena;
 pub mod cpu;
 pub mod dtype;
 pub mod fixedpoint;
+pub mod pool;
 pub mod rescale;
 pub mod tensor;
 
@@ -21,4 +23,5 @@ pub use abi::TensorDesc;
 pub use arena::AlignedBuf;
 pub use cpu::{Arch, CpuLevel};
 pub use dtype::DType;
+pub use pool::Pool;
 pub use tensor::{Element, Tensor, TensorError};

@@ -3,18 +3,26 @@
 use crate::CodegenError;
 use crate::clif::{ClifEmitter, Listing};
 use crate::isa::{CodeModel, Target};
-use crate::program::{self, ConstBase, Program};
+use crate::parallel;
+use crate::program::{self, ConstBase, Links, Program};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, default_libcall_names};
+use qcc_runtime::Pool;
+use qcc_runtime::abi::QccParallel;
 use qcc_runtime::arena::AlignedBuf;
 use std::mem::ManuallyDrop;
 
 /// `int (arena, inputs, outputs)` in the C calling convention.
 type EntryFn = unsafe extern "C" fn(*mut u8, *const *const u8, *const *mut u8) -> i32;
 
+/// `int (arena, inputs, outputs, pool)` in the C calling convention.
+type ParallelFn =
+    unsafe extern "C" fn(*mut u8, *const *const u8, *const *mut u8, *const QccParallel) -> i32;
+
 /// A compiled program; dropping it frees its code.
 pub struct JitProgram {
     entry: EntryFn,
+    parallel: ParallelFn,
     steps: Vec<EntryFn>,
     /// What the entry does, call by call.
     pub program: Program,
@@ -58,17 +66,16 @@ impl JitProgram {
         let mut jit = JITModule::new(builder);
         let kernels = program::define_kernels(&mut jit, module, "k", &mut emitter)?;
         let base = ConstBase::Address(consts.as_ptr() as i64);
+        let links = Links { program: &program, kernels: &kernels, consts: base };
         let n = program.steps.len();
-        let mut define = |name: &str, range| {
-            let linkage = Linkage::Local;
-            program::define_entry(&mut jit, name, linkage, &program, range, &kernels, base)
-        };
-        let entry = define("run", 0..n)?;
+        let entry = program::define_entry(&mut jit, "run", Linkage::Local, links, 0..n)?;
+        let parallel =
+            parallel::define_run_parallel(&mut jit, "run_parallel", Linkage::Local, links, entry)?;
         let mut step_ids = Vec::new();
-        if options.steps {
-            for i in 0..n {
-                step_ids.push(define(&format!("step_{i}"), i..i + 1)?);
-            }
+        for i in 0..if options.steps { n } else { 0 } {
+            let name = format!("step_{i}");
+            let id = program::define_entry(&mut jit, &name, Linkage::Local, links, i..i + 1)?;
+            step_ids.push(id);
         }
         jit.finalize_definitions().map_err(|e| CodegenError::backend("code", e))?;
         let code = |id| {
@@ -77,8 +84,13 @@ impl JitProgram {
             // (`entry_signature`); the golden tests call it.
             unsafe { std::mem::transmute::<*const u8, EntryFn>(address) }
         };
+        let parallel = jit.get_finalized_function(parallel);
+        // SAFETY: finalized code with the signature that `define_run_parallel` gives it; the
+        // thread tests call it.
+        let parallel = unsafe { std::mem::transmute::<*const u8, ParallelFn>(parallel) };
         Ok(JitProgram {
             entry: code(entry),
+            parallel,
             steps: step_ids.into_iter().map(code).collect(),
             code_bytes: kernels.code_bytes,
             program,
@@ -105,6 +117,22 @@ impl JitProgram {
     pub unsafe fn run(&self, arena: *mut u8, inputs: &[*const u8], outputs: &[*mut u8]) -> i32 {
         // SAFETY: the caller's promise is the entry's contract.
         unsafe { (self.entry)(arena, inputs.as_ptr(), outputs.as_ptr()) }
+    }
+
+    /// Runs the program once, groups of tasks on `pool`; the same bits as [`JitProgram::run`].
+    ///
+    /// # Safety
+    /// As [`JitProgram::run`].
+    pub unsafe fn run_parallel(
+        &self,
+        arena: *mut u8,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+        pool: &Pool,
+    ) -> i32 {
+        let pool = pool.as_parallel();
+        // SAFETY: the caller's promise is the entry's contract; the pool outlives the call.
+        unsafe { (self.parallel)(arena, inputs.as_ptr(), outputs.as_ptr(), &pool) }
     }
 
     /// Runs step `i` only (needs [`JitOptions::steps`]).

@@ -13,6 +13,7 @@ mod error;
 pub mod header;
 pub mod isa;
 pub mod jit;
+mod parallel;
 pub mod program;
 
 pub use error::CodegenError;

@@ -40,6 +40,8 @@ pub struct Step {
     pub node: String,
     /// Buffer and byte offset of each argument.
     pub args: Vec<(Buffer, u64)>,
+    /// Steps from here on, this one included, that may run at the same time; 1 inside a group.
+    pub tasks: usize,
 }
 
 /// What `main` does: the calls, and the constants they read.
@@ -137,7 +139,8 @@ fn read_step(
             buffer.ok_or_else(|| CodegenError::Program("a call on an unknown buffer".into()))?;
         args.push((buffer, offset));
     }
-    Ok(Step { kernel: call.kernel.clone(), node, args })
+    let tasks = if call.task == 0 { call.tasks as usize } else { 1 };
+    Ok(Step { kernel: call.kernel.clone(), node, args, tasks })
 }
 
 /// Where the constant blob is at run time.
@@ -182,6 +185,17 @@ pub fn define_kernels(
 /// Code returned by the entry when the arena is null or not aligned to [`ALIGN`].
 pub const ERROR_ARENA: i64 = 1;
 
+/// Where a program's functions find what they call and read.
+#[derive(Clone, Copy)]
+pub struct Links<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// Its kernels, defined.
+    pub kernels: &'a Kernels,
+    /// Its constants.
+    pub consts: ConstBase,
+}
+
 /// Defines `int name(arena, inputs, outputs)`, which runs `steps` of the program in order.
 ///
 /// # Errors
@@ -190,24 +204,41 @@ pub fn define_entry(
     out: &mut dyn Module,
     name: &str,
     linkage: Linkage,
-    program: &Program,
+    links: Links,
     steps: Range<usize>,
-    kernels: &Kernels,
-    consts: ConstBase,
 ) -> Result<FuncId, CodegenError> {
     let sig = entry_signature(out);
-    let id =
-        out.declare_function(name, linkage, &sig).map_err(|e| CodegenError::backend(name, e))?;
+    define_with(out, name, linkage, sig, |out, b, params| {
+        let mut calls = Calls::new(out, b, links, [params[0], params[1], params[2]]);
+        calls.check_arena();
+        calls.steps(steps)?;
+        calls.return_ok();
+        Ok(())
+    })
+}
+
+/// Defines a function of one block whose code `body` writes from its parameters.
+pub(crate) fn define_with(
+    out: &mut dyn Module,
+    name: &str,
+    linkage: Linkage,
+    sig: clif::Signature,
+    body: impl FnOnce(&mut dyn Module, &mut FunctionBuilder, &[clif::Value]) -> Result<(), CodegenError>,
+) -> Result<FuncId, CodegenError> {
+    let fail = |e| CodegenError::backend(name, e);
+    let id = out.declare_function(name, linkage, &sig).map_err(fail)?;
     let mut context = Context::new();
     context.func.signature = sig;
     let mut builder_context = FunctionBuilderContext::new();
-    let builder = FunctionBuilder::new(&mut context.func, &mut builder_context);
-    let mut entry = Entry { out, b: builder, consts };
-    entry.run(program, steps, kernels)?;
-    let config = entry.out.target_config();
-    entry.b.finalize(config);
-    out.define_function(id, &mut context)
-        .map_err(|e| CodegenError::backend(name, format!("{e:?}")))?;
+    let mut b = FunctionBuilder::new(&mut context.func, &mut builder_context);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    b.seal_block(block);
+    let params = b.block_params(block).to_vec();
+    body(out, &mut b, &params)?;
+    b.finalize(out.target_config());
+    out.define_function(id, &mut context).map_err(fail)?;
     Ok(id)
 }
 
@@ -218,28 +249,32 @@ pub fn entry_signature(module: &dyn Module) -> clif::Signature {
     sig
 }
 
-struct Entry<'a> {
-    out: &'a mut dyn Module,
-    b: FunctionBuilder<'a>,
-    consts: ConstBase,
+/// Writes kernel calls into a function.
+pub(crate) struct Calls<'a, 'b> {
+    pub out: &'a mut dyn Module,
+    pub b: &'a mut FunctionBuilder<'b>,
+    links: Links<'a>,
+    /// Arena, inputs, outputs.
+    pub buffers: [clif::Value; 3],
 }
 
-impl Entry<'_> {
-    fn run(
-        &mut self,
-        program: &Program,
-        steps: Range<usize>,
-        kernels: &Kernels,
-    ) -> Result<(), CodegenError> {
-        let block = self.b.create_block();
-        self.b.append_block_params_for_function_params(block);
-        self.b.switch_to_block(block);
-        self.b.seal_block(block);
-        let params = self.b.block_params(block).to_vec();
-        self.check_arena(params[0]);
+impl<'a, 'b> Calls<'a, 'b> {
+    /// Calls on `buffers`: arena, inputs, outputs.
+    pub fn new(
+        out: &'a mut dyn Module,
+        b: &'a mut FunctionBuilder<'b>,
+        links: Links<'a>,
+        buffers: [clif::Value; 3],
+    ) -> Self {
+        Calls { out, b, links, buffers }
+    }
+
+    /// The calls of `steps`, in order.
+    pub fn steps(&mut self, steps: Range<usize>) -> Result<(), CodegenError> {
+        let program = self.links.program;
         let base = self.const_base();
         for step in &program.steps[steps] {
-            let (id, n) = *kernels.ids.get(&step.kernel).ok_or_else(|| {
+            let (id, n) = *self.links.kernels.ids.get(&step.kernel).ok_or_else(|| {
                 CodegenError::Program(format!("call of unknown kernel '{}'", step.kernel))
             })?;
             if n != step.args.len() {
@@ -247,17 +282,22 @@ impl Entry<'_> {
                 return Err(CodegenError::Kernel { kernel: step.kernel.clone(), why });
             }
             let args: Vec<_> =
-                step.args.iter().map(|&(buf, at)| self.pointer(&params, base, buf, at)).collect();
+                step.args.iter().map(|&(buf, at)| self.pointer(base, buf, at)).collect();
             let callee = self.out.declare_func_in_func(id, self.b.func);
             self.b.ins().call(callee, &args);
         }
-        let ok = self.b.ins().iconst(types::I32, 0);
-        self.b.ins().return_(&[ok]);
         Ok(())
     }
 
+    /// Returns 0.
+    pub fn return_ok(&mut self) {
+        let ok = self.b.ins().iconst(types::I32, 0);
+        self.b.ins().return_(&[ok]);
+    }
+
     /// Returns [`ERROR_ARENA`] unless the arena is aligned and not null.
-    fn check_arena(&mut self, arena: clif::Value) {
+    pub fn check_arena(&mut self) {
+        let arena = self.buffers[0];
         let (fail, go) = (self.b.create_block(), self.b.create_block());
         let low = self.b.ins().band_imm_u(arena, ALIGN as i64 - 1);
         let null = self.b.ins().icmp_imm_s(clif::condcodes::IntCC::Equal, arena, 0);
@@ -273,7 +313,7 @@ impl Entry<'_> {
     }
 
     fn const_base(&mut self) -> clif::Value {
-        match self.consts {
+        match self.links.consts {
             ConstBase::Address(at) => self.b.ins().iconst(types::I64, at),
             ConstBase::Symbol(id) => {
                 let data = self.out.declare_data_in_func(id, self.b.func);
@@ -282,21 +322,16 @@ impl Entry<'_> {
         }
     }
 
-    fn pointer(
-        &mut self,
-        params: &[clif::Value],
-        consts: clif::Value,
-        buffer: Buffer,
-        offset: u64,
-    ) -> clif::Value {
+    fn pointer(&mut self, consts: clif::Value, buffer: Buffer, offset: u64) -> clif::Value {
         let element = |b: &mut FunctionBuilder, list: clif::Value, i: usize| {
             let flags = MemFlagsData::trusted();
             b.ins().load(types::I64, flags, list, (i * 8) as i32)
         };
+        let [arena, inputs, outputs] = self.buffers;
         let (base, at) = match buffer {
-            Buffer::Arena => (params[0], offset),
-            Buffer::Input(i) => (element(&mut self.b, params[1], i), offset),
-            Buffer::Output(i) => (element(&mut self.b, params[2], i), offset),
+            Buffer::Arena => (arena, offset),
+            Buffer::Input(i) => (element(self.b, inputs, i), offset),
+            Buffer::Output(i) => (element(self.b, outputs, i), offset),
             Buffer::Const(start) => (consts, offset + start as u64),
         };
         if at == 0 { base } else { self.b.ins().iadd_imm_s(base, at as i64) }

@@ -5,7 +5,9 @@ mod common;
 
 use common::*;
 use qcc_codegen::aot::{archive, link_shared};
-use qcc_codegen::header;
+use qcc_codegen::jit::{JitOptions, JitProgram};
+use qcc_codegen::{Target, header};
+use qcc_runtime::Pool;
 use qcc_runtime::arena::AlignedBuf;
 use qcc_runtime::cpu::{Arch, CpuLevel, levels_of_host};
 use std::path::Path;
@@ -44,6 +46,26 @@ fn in_this_process() {
     for cpu in levels_of_host() {
         let y = run_jit(&module(ADD_ONE), cpu, &input(), 32).expect("compiles");
         assert_eq!(y, add_one(&input()), "{cpu}");
+    }
+}
+
+#[test]
+fn in_this_process_on_several_threads() {
+    for cpu in levels_of_host() {
+        let options = JitOptions::default();
+        let jit = JitProgram::compile(&module(ADD_ONE), &Target::host(cpu), options).unwrap();
+        let mut arena = AlignedBuf::zeroed(jit.program.arena_bytes + 64);
+        let mut x = input();
+        x.resize(x.len() + 64, 0);
+        for n_threads in 1..=3 {
+            let pool = Pool::new(n_threads).expect("threads");
+            let mut y = vec![0u8; 32];
+            // SAFETY: buffers are as large as `main` says, plus slack.
+            let code = unsafe {
+                jit.run_parallel(arena.as_mut_ptr(), &[x.as_ptr()], &[y.as_mut_ptr()], &pool)
+            };
+            assert_eq!((code, y), (0, add_one(&input())), "{cpu}, {n_threads} threads");
+        }
     }
 }
 
@@ -114,7 +136,7 @@ fn shared_library_loads_and_runs() {
     if !x86_linux() || !have(&["cc"]) {
         return;
     }
-    use qcc_runtime::abi::{QccInfoFn, QccRunFn};
+    use qcc_runtime::abi::{QccInfoFn, QccParallel, QccRunFn, QccRunParallelFn};
     let dir = tempfile::tempdir().expect("a folder");
     let folder = dir.path();
     write_model(folder, X86, CpuLevel::X86Baseline, "m");
@@ -136,8 +158,19 @@ fn shared_library_loads_and_runs() {
         let mut arena = AlignedBuf::zeroed((*info()).arena_bytes);
         let (inputs, outputs) = ([x.as_ptr().cast()], [y.as_mut_ptr().cast()]);
         assert_eq!(run(arena.as_mut_ptr().cast(), inputs.as_ptr(), outputs.as_ptr()), 0);
+        assert_eq!(y, add_one(&x));
+        let run = library.get::<QccRunParallelFn>(b"m_run_parallel").expect("exported");
+        let pool = Pool::new(2).expect("threads");
+        let parallel = pool.as_parallel();
+        let nobody = QccParallel { parallel_for: None, ..parallel };
+        for pool in [std::ptr::from_ref(&parallel), &nobody, std::ptr::null()] {
+            y.fill(0);
+            let outputs = [y.as_mut_ptr().cast()];
+            let arena = arena.as_mut_ptr().cast();
+            assert_eq!(run(arena, inputs.as_ptr(), outputs.as_ptr(), pool), 0);
+            assert_eq!(y, add_one(&x));
+        }
     }
-    assert_eq!(y, add_one(&x));
 }
 
 #[test]

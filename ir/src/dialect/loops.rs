@@ -51,9 +51,14 @@ dialect! { Loop;
     /// Ends a loop's region with the carried values of the next iteration.
     Yield "loop.yield" (values: many Lanes) -> () {} terminator;
     /// Calls a kernel; buffer k of the callee is `mems[k]` from byte `offsets[k]` on.
+    ///
+    /// Calls with `tasks` > 1 stand next to each other, `task` 0 to `tasks` − 1: they may run at the
+    /// same time, in any order, on as many threads.
     Call "loop.call" (mems: many Mem) -> () {
         kernel: String,
         offsets: Vec<u64>,
+        task: u32 = 0,
+        tasks: u32 = 1,
     };
     /// Reads a scalar or vector of the result's type.
     Load "loop.load" (mem: one Mem, vars: many Index) -> (value: one Lanes) {

@@ -183,7 +183,7 @@ fn loop_module(offset: i64) -> Module {
     let mut f = Func::new("main", FuncKind::Main, &[mem(false), mem(false), mem(false)]);
     (f.input_names, f.output_names) = (vec!["x".into()], vec!["y".into()]);
     let args = [f.params()[1], f.params()[2]];
-    let call = loops::Call { kernel: "copy".into(), offsets: vec![0, 0] };
+    let call = loops::Call { kernel: "copy".into(), offsets: vec![0, 0], task: 0, tasks: 1 };
     f.push_op(f.body, call, &args, &[], Default::default());
     f.push_op(f.body, core::Return {}, &[], &[], Default::default());
     m.funcs.push(f);

@@ -14,6 +14,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("call_c3", "offset + bytes of the parameter is inside the buffer"),
     ("call_c4", "offset + bytes + slack of the parameter is inside the buffer and its slack"),
     ("call_c5", "a kernel does not write to a buffer that is const in main"),
+    ("call_c6", "the calls of a group of tasks follow each other, from task 0 on"),
     ("address_c1", "a load or store has one stride per loop variable"),
     ("address_c2", "stores go to buffers that are not const"),
     ("load_splat32_c1", "the result is a vector of i8"),
@@ -328,6 +329,7 @@ fn call(c: &mut OpCheck, op: &Call) {
     c.require(1, callee.is_some(), || format!("there is no kernel '@{}'", op.kernel));
     let in_main = c.f.kind == FuncKind::Main;
     c.require(1, in_main, || "kernels do not call kernels".to_string());
+    task(c, op);
     let Some(kernel) = callee else { return };
     let (mems, n_params) = (c.operands(), kernel.params().len());
     let fits = mems.len() == n_params && op.offsets.len() == n_params;
@@ -346,6 +348,25 @@ fn call(c: &mut OpCheck, op: &Call) {
             c.require(5, !writes, || format!("buffer {i} is const, the kernel writes to it"));
         }
     }
+}
+
+/// A task other than the first follows its predecessor; one other than the last has a successor.
+fn task(c: &mut OpCheck, op: &Call) {
+    if (op.task, op.tasks) == (0, 1) {
+        return;
+    }
+    let (task, tasks) = (op.task, op.tasks);
+    let region = c.f.op(c.op).parent().expect("an op that is checked stands in a region");
+    let ops = &c.f.region(region).ops;
+    let at = ops.iter().position(|&o| o == c.op).expect("an op stands in its parent region");
+    let is_task = |at: Option<usize>, task: u32| {
+        let kind = at.and_then(|i| ops.get(i)).map(|&o| c.f.kind(o));
+        matches!(kind, Some(OpKind::Loop(Op::Call(other))) if (other.task, other.tasks) == (task, tasks))
+    };
+    let fits = task < tasks
+        && (task == 0 || is_task(at.checked_sub(1), task - 1))
+        && (task + 1 == tasks || is_task(Some(at + 1), task + 1));
+    c.require(6, fits, || format!("task {task} of {tasks} stands alone"));
 }
 
 /// Constraints of buffer `i` from byte `offset` on, given for a parameter `mem`.

@@ -18,7 +18,8 @@ pub use link::link_shared;
 use crate::CodegenError;
 use crate::clif::ClifEmitter;
 use crate::isa::{CodeModel, Target};
-use crate::program::{self, ALIGN, ConstBase, Program};
+use crate::parallel;
+use crate::program::{self, ALIGN, ConstBase, Links, Program};
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -79,16 +80,11 @@ pub fn compile_object(
     program.consts = AlignedBuf::zeroed(0);
     let consts = define_bytes(&mut out, &format!("{symbol}_consts"), consts)?;
     let kernels = program::define_kernels(&mut out, module, symbol, &mut emitter)?;
-    let run = program::define_entry(
-        &mut out,
-        &format!("{symbol}_run"),
-        Linkage::Export,
-        &program,
-        0..program.steps.len(),
-        &kernels,
-        ConstBase::Symbol(consts),
-    )?;
-    define_run_parallel(&mut out, symbol, run)?;
+    let links = Links { program: &program, kernels: &kernels, consts: ConstBase::Symbol(consts) };
+    let (name, all) = (format!("{symbol}_run"), 0..program.steps.len());
+    let run = program::define_entry(&mut out, &name, Linkage::Export, links, all)?;
+    let name = format!("{symbol}_run_parallel");
+    parallel::define_run_parallel(&mut out, &name, Linkage::Export, links, run)?;
     define_reset(&mut out, symbol)?;
     let arena_bytes = program.arena_bytes + ARENA_SLACK;
     let info = description::define(&mut out, interface, arena_bytes)?;
@@ -173,23 +169,6 @@ fn define_function(
     b.finalize(out.target_config());
     out.define_function(id, &mut context).map_err(fail)?;
     Ok(id)
-}
-
-/// `int <symbol>_run_parallel(arena, inputs, outputs, pool)`: kernels run on the calling thread, so
-/// the pool is not asked.
-fn define_run_parallel(
-    out: &mut ObjectModule,
-    symbol: &str,
-    run: FuncId,
-) -> Result<(), CodegenError> {
-    let name = format!("{symbol}_run_parallel");
-    define_function(out, &name, 4, Some(types::I32), |out, b, params| {
-        let run = out.declare_func_in_func(run, b.func);
-        let call = b.ins().call(run, &params[..3]);
-        let code = b.inst_results(call)[0];
-        b.ins().return_(&[code]);
-    })?;
-    Ok(())
 }
 
 /// `void <symbol>_reset(arena)`: models without state have nothing to reset.

@@ -21,7 +21,8 @@ pub fn module(source: &str) -> Module {
     m
 }
 
-/// Adds 1 to each byte of 32, with a loop; keeps a copy in the arena, and adds a constant table.
+/// Adds 1 to each byte of 32, with a loop; keeps a copy in the arena, and adds a constant table, in
+/// two tasks.
 pub const ADD_ONE: &str = r#"
 module @add_one level(loop) numerics(tflite) {
   kernel @add_one(%x: mem<32, slack=64>, %y: mem<32>) {
@@ -34,8 +35,8 @@ module @add_one level(loop) numerics(tflite) {
     }
     return
   }
-  kernel @add_table(%x: mem<32>, %t: mem<32, const>, %y: mem<32>) {
-    loop.for %i = 0 to 32 {
+  kernel @add_table(%x: mem<16>, %t: mem<16, const>, %y: mem<16>) {
+    loop.for %i = 0 to 16 {
       %v = loop.load %x[%i] : i8
       %t0 = loop.load %t[%i] : i8
       %w = loop.add(%v, %t0) : i8
@@ -47,7 +48,8 @@ module @add_one level(loop) numerics(tflite) {
   func @main(%arena: mem<128, slack=64>, %x: mem<32, slack=64>, %y: mem<32>) inputs("x") outputs("y") {
     %t = const @table : mem<32, const>
     loop.call(%x, %arena) {kernel = "add_one", offsets = [0, 64]}
-    loop.call(%arena, %t, %y) {kernel = "add_table", offsets = [64, 0, 0]}
+    loop.call(%arena, %t, %y) {kernel = "add_table", offsets = [64, 0, 0], tasks = 2}
+    loop.call(%arena, %t, %y) {kernel = "add_table", offsets = [80, 16, 16], task = 1, tasks = 2}
     return
   }
 }
