@@ -5,6 +5,7 @@
 //!
 //! - [`dtype`], [`tensor`], [`arena`]: values and the memory that holds them.
 //! - [`fixedpoint`]: the definition of every rounding and rescale (numerics.md B, C, D).
+//! - [`float`]: transcendental functions made of single float operations.
 //! - [`rescale`]: cheap requantization forms, and the proof that one equals its definition.
 //! - [`cpu`]: the CPU levels that code is generated for.
 //! - [`pool`]: the threads that run a model's tasks.
@@ -15,6 +16,7 @@ pub mod arena;
 pub mod cpu;
 pub mod dtype;
 pub mod fixedpoint;
+pub mod float;
 pub mod pool;
 pub mod rescale;
 pub mod tensor;
