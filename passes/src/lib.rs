@@ -13,6 +13,7 @@
 pub mod alias_views;
 pub mod analysis;
 mod arena_packing;
+pub mod canonicalize;
 pub mod check_accumulators;
 pub mod check_memory_plan;
 pub mod choose_signedness;
@@ -35,7 +36,9 @@ mod pass;
 mod pipeline;
 pub mod plan_memory;
 pub mod prove_bounds;
+pub mod quant_params;
 mod registry;
+pub mod rewriter;
 pub mod stage_inputs;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::verify::PASS,
         &crate::dce::PASS,
         &crate::cse::PASS,
+        &crate::canonicalize::PASS,
         &crate::lower_quant_to_int::PASS,
         &crate::choose_signedness::PASS,
         &crate::fold_identity_lut::PASS,

@@ -14,7 +14,10 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("type_c7", "a layout gives different elements different bytes"),
     ("type_c8", "a tensor has less than 2^47 bytes"),
     ("type_c9", "a vector has 16, 32 or 64 bytes; lanes are i8, i16, i32, i64, f32 or f64"),
-    ("type_c10", "tensors above level loop and nothing else; quantized ones at level quant only"),
+    (
+        "type_c10",
+        "tensors above level loop and nothing else; quantized ones at levels nn and quant",
+    ),
 ];
 
 /// Most bytes of a tensor, and farthest byte of a layout.
@@ -66,7 +69,7 @@ impl<F: FnMut(&str, String)> TypeCheck<F> {
         let fits = match ty {
             Type::Tensor(t) => match t.elem {
                 Elem::Plain(_) => level != Level::Loop,
-                Elem::Quant(_) => level == Level::Quant,
+                Elem::Quant(_) => matches!(level, Level::Nn | Level::Quant),
             },
             _ => level == Level::Loop,
         };
