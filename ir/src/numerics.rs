@@ -9,6 +9,7 @@
 
 mod tflite;
 
+use crate::dialect::int;
 use crate::{DType, Func, Module, Numerics, OpId, OpKind, TensorType};
 use qcc_runtime::Tensor;
 
@@ -46,10 +47,25 @@ pub enum Operand {
 /// # Errors
 /// Types or parameters for which the framework has no integer kernel; says which.
 pub fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, String> {
-    match module.numerics {
-        Numerics::TfLite => tflite::derive(module, func, op),
-        other => Err(format!("numerics '{}' are not yet supported", other.name())),
+    let mut form = match module.numerics {
+        Numerics::TfLite => tflite::derive(module, func, op)?,
+        other => return Err(format!("numerics '{}' are not yet supported", other.name())),
+    };
+    narrow(func, op, &mut form);
+    Ok(form)
+}
+
+/// A clamp behind an op whose result has fewer codes than its storage.
+fn narrow(func: &Func, op: OpId, form: &mut IntForm) {
+    let [y] = *func.results(op) else { return };
+    let Some(q) = func.ty(y).as_tensor().and_then(TensorType::quant_type) else { return };
+    if q.is_full_range() || func.kind(op).spec().same_scale {
+        return;
     }
+    let Some(last) = form.steps.last().map(|s| s.result.clone()) else { return };
+    let kind = int::Clamp { lo: q.range[0], hi: q.range[1] }.into();
+    let operands = vec![Operand::Step(form.steps.len() - 1)];
+    form.steps.push(IntStep { kind, operands, result: last });
 }
 
 /// The tensor as the int level sees it: stored integers without parameters.

@@ -157,7 +157,7 @@ impl Recipe<'_> {
 
     fn conv2d(&mut self, o: &quant::Conv2d) -> Result<(), String> {
         let channels = self.y().shape[3] as usize;
-        let w_zp = self.conv_weight_zero_point()?;
+        let w_zp = self.weight_zero_point()?;
         let acc = self.accumulate(channels, self.conv_wide())?;
         let x_zp = Self::affine(self.x(0), "the input")?.zero_point;
         let (lo, hi) = limits(self.y().storage());
@@ -180,9 +180,7 @@ impl Recipe<'_> {
     fn depthwise(&mut self, o: &quant::DepthwiseConv2d) -> Result<(), String> {
         let channels = self.y().shape[3] as usize;
         let wide = self.x(0).storage() == DType::I16;
-        // int8 kernels ignore the weights' zero point (numerics.md G.1).
-        let legacy = self.x(0).storage() == DType::U8;
-        let w_zp = if legacy { Self::affine(self.x(1), "the weights")?.zero_point } else { 0 };
+        let w_zp = self.weight_zero_point()?;
         let acc = self.accumulate(channels, wide)?;
         let x_zp = Self::affine(self.x(0), "the input")?.zero_point;
         let (lo, hi) = limits(self.y().storage());
@@ -207,13 +205,14 @@ impl Recipe<'_> {
         self.x(0).storage() == DType::I16 && bias.is_none_or(|b| b == DType::I64)
     }
 
-    fn conv_weight_zero_point(&self) -> Result<i32, String> {
-        if self.x(0).storage() == DType::U8 {
-            return Ok(Self::affine(self.x(1), "the weights")?.zero_point);
-        }
-        match Self::quant(self.x(1)).affines().iter().all(|a| a.zero_point == 0) {
-            true => Ok(0),
-            false => Err("int8 weights must have zero point 0 (as the reference demands)".into()),
+    /// The zero point of all weights. Where a reference kernel ignores it (numerics.md G.1), the
+    /// importer of that format says so in the type.
+    fn weight_zero_point(&self) -> Result<i32, String> {
+        let affines = Self::quant(self.x(1)).affines();
+        let first = affines.first().map_or(0, |a| a.zero_point);
+        match affines.iter().all(|a| a.zero_point == first) {
+            true => Ok(first),
+            false => Err("the zero points of the weights differ between channels".into()),
         }
     }
 
@@ -222,10 +221,8 @@ impl Recipe<'_> {
         let (out, k) = (w.shape[0] as usize, w.shape[1]);
         let s_x = f64::from(Self::affine(self.x(0), "the input")?.scale);
         let y = Self::affine(self.y(), "the output")?;
-        let weights = Self::quant(&w);
-        // Per-axis weights have their zero points ignored.
-        let w_zp = weights.uniform().map_or(0, |a| a.zero_point);
-        let scales = weights.affines().iter();
+        let w_zp = self.weight_zero_point()?;
+        let scales = Self::quant(&w).affines().iter();
         let mult = scales.map(|a| s_x * f64::from(a.scale) / f64::from(y.scale));
         let mult = float_list(DType::F64, mult);
         if mult.len() != 1 && mult.len() != out {

@@ -419,8 +419,34 @@ impl<'a> Converter<'a> {
         let (out, pad) = shapes::window(&xs, [ws[1], ws[2]], stride, dilation, o.padding)?;
         let act = activation(o.fused_activation)?;
         let kind = quant::DepthwiseConv2d { stride, dilation, pad, act };
+        let w =
+            if self.tensor_type(x).storage() == DType::U8 { w } else { self.zero_points_off(w) };
         let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
         self.emit(node, kind, &operands, &[xs[0], out[0], out[1], ws[3]])
+    }
+
+    /// The weights `w` as the reference reads them where it ignores their zero points: in int8
+    /// depthwise convolutions and per-axis fully connected layers (numerics.md G.1).
+    fn zero_points_off(&mut self, w: Value) -> Value {
+        let ty = self.tensor_type(w);
+        let (Some(q), Some(op)) = (ty.quant_type(), self.func.def_op(w)) else { return w };
+        let is_const = matches!(self.func.kind(op), OpKind::Core(core::Op::Const(_)));
+        if !is_const || q.affines().iter().all(|a| a.zero_point == 0) {
+            return w;
+        }
+        let mut q = QuantType::clone(q);
+        let zeroed = |a: &Affine| Affine::new(a.scale, 0);
+        q.params = match &q.params {
+            QuantParams::PerTensor(a) => QuantParams::PerTensor(zeroed(a)),
+            QuantParams::PerAxis { axis, params } => {
+                QuantParams::PerAxis { axis: *axis, params: params.iter().map(zeroed).collect() }
+            }
+        };
+        let ty = TensorType::quant(&ty.shape, Arc::new(q));
+        let (kind, loc) = (self.func.kind(op).clone(), self.func.op(op).loc);
+        let operands = self.func.operands(op).to_vec();
+        let op = self.func.push_op(self.func.body, kind, &operands, &[ty.into()], loc);
+        self.func.result(op)
     }
 
     fn fully_connected(&mut self, node: &Node) -> Result<(), String> {
@@ -447,6 +473,8 @@ impl<'a> Converter<'a> {
             return Err(format!("input {xs:?} does not fit weights {ws:?} with its rank kept"));
         }
         let kind = quant::FullyConnected { act: activation(o.fused_activation)? };
+        let per_axis = self.tensor_type(w).quant_type().is_some_and(|q| q.uniform().is_none());
+        let w = if per_axis { self.zero_points_off(w) } else { w };
         let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
         self.emit(node, kind, &operands, &shape)
     }
