@@ -9,6 +9,7 @@ use qcc_passes::{
     DiffEach, PassContext, PassManager, PassTime, Pipeline, PrintAt, Registry, Remark, TargetInfo,
     When,
 };
+use qcc_runtime::Pool;
 use qcc_runtime::cpu::CpuLevel;
 use std::io::Write;
 use std::path::Path;
@@ -84,7 +85,8 @@ impl Compiler {
         self.cpu = cpu;
         self
     }
-    /// Threads that a run may use. Kernels run on one thread today; any number gives the same bits.
+    /// Threads that a run may use: kernels are split into as many tasks. The same bits for any
+    /// number.
     pub fn threads(mut self, n: usize) -> Self {
         self.threads = n.max(1);
         self
@@ -116,6 +118,10 @@ impl Compiler {
     /// The pipeline that a module at `level` goes through.
     pub fn pipeline(&self, level: qcc_ir::Level) -> &str {
         self.pipeline.as_deref().unwrap_or(default_pipeline(level))
+    }
+    /// Threads that a run may use.
+    pub fn thread_count(&self) -> usize {
+        self.threads
     }
     /// The CPU level in use.
     pub fn level(&self) -> CpuLevel {
@@ -170,7 +176,11 @@ impl Compiler {
             .map_err(|e| source.codegen_error(e))?;
         check_memory(&program, source)?;
         let time: Duration = start.elapsed();
-        Ok(Model::new(self, program, source, lowered.remarks, time))
+        let pool = match self.threads {
+            1 => None,
+            n => Some(Pool::new(n).map_err(|e| Error::Input(format!("{n} threads: {e}")))?),
+        };
+        Ok(Model::new(self, program, pool, source, (lowered.remarks, time)))
     }
 
     /// Runs the passes only. Kernels in the result are proven to stay in their buffers, whatever
@@ -202,7 +212,7 @@ impl Compiler {
             |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
         let pipeline = Pipeline::parse(pipeline, &self.registry)
             .map_err(|e| Error::Input(format!("pipeline: {e}")))?;
-        let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0 };
+        let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0, threads: self.threads };
         let mut context = PassContext::new(target);
         let mut manager = PassManager {
             verify_each: self.verify_each,

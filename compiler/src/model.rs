@@ -4,7 +4,7 @@ use crate::{Compiler, Cpu, Error, Result, Source, files};
 use qcc_codegen::jit::JitProgram;
 use qcc_passes::Remark;
 use qcc_runtime::tensor::Element;
-use qcc_runtime::{AlignedBuf, Tensor, TensorDesc};
+use qcc_runtime::{AlignedBuf, Pool, Tensor, TensorDesc};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     program: JitProgram,
+    /// Runs groups of tasks, where the model was compiled for several threads.
+    pool: Option<Pool>,
     source: Source,
     cpu: Cpu,
     pipeline: String,
@@ -48,9 +50,9 @@ impl Model {
     pub(crate) fn new(
         compiler: &Compiler,
         program: JitProgram,
+        pool: Option<Pool>,
         source: &Source,
-        remarks: Vec<Remark>,
-        compile_time: Duration,
+        (remarks, compile_time): (Vec<Remark>, Duration),
     ) -> Model {
         let info = ModelInfo {
             code_bytes: program.code_bytes,
@@ -61,7 +63,7 @@ impl Model {
         };
         let (cpu, source) = (Cpu::level(compiler.level()), source.clone());
         let pipeline = compiler.pipeline(source.module.level).to_string();
-        Model(Arc::new(Inner { program, source, cpu, pipeline, remarks, info }))
+        Model(Arc::new(Inner { program, pool, source, cpu, pipeline, remarks, info }))
     }
     /// Inputs in the model's order.
     pub fn inputs(&self) -> &[TensorDesc] {
@@ -173,10 +175,16 @@ impl Session {
     pub fn run(&mut self) -> Result<()> {
         let (inputs, outputs) = self.pointers();
         let program = &self.model.0.program;
+        let arena = self.arena.as_mut_ptr();
         // SAFETY: the arena has the program's bytes plus slack and is 64-byte aligned; inputs and
         // outputs have the sizes of the descriptions that the program was compiled from. The
         // golden tests run every model through here.
-        let code = unsafe { program.run(self.arena.as_mut_ptr(), &inputs, &outputs) };
+        let code = unsafe {
+            match &self.model.0.pool {
+                None => program.run(arena, &inputs, &outputs),
+                Some(pool) => program.run_parallel(arena, &inputs, &outputs, pool),
+            }
+        };
         match code {
             0 => Ok(()),
             code => Err(Error::Input(format!("the compiled model returned error {code}"))),

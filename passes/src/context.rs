@@ -11,6 +11,8 @@ pub struct TargetInfo {
     pub arch: Arch,
     /// What the CPU can do.
     pub cpu: CpuLevel,
+    /// Threads that a run may use: kernels are split into as many tasks.
+    pub threads: usize,
 }
 
 /// Something a pass did, proved, or did not do and why.

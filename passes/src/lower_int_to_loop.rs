@@ -8,16 +8,21 @@
 //!
 //! Chooses each kernel's form (register tile, dot product, proven requantization: see
 //! [`crate::kernels`]) and packs weights and tables for it. Ops with equal kernels share one
-//! function. `main` takes the arena, the inputs and the outputs as buffers.
+//! function. Where there are threads, large kernels are split into tasks that may run at the same
+//! time (see [`crate::kernels::split`]). `main` takes the arena, the inputs and the outputs as buffers.
 
 use crate::kernels::moves::{Change, Copy, Fill};
 use crate::kernels::site::Site;
+use crate::kernels::split::Tasks;
 use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
-use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
+use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops};
 use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value};
 use std::sync::Arc;
+
+/// The option that splits small kernels too.
+const SPLIT_ALL: &str = "split-all";
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
@@ -27,7 +32,12 @@ pub static PASS: Pass = Pass {
     needs: LevelSet::only(Level::Int),
     yields: Some(Level::Loop),
     drift: Drift::Exact,
-    options: &[],
+    options: &[OptionSpec {
+        name: SPLIT_ALL,
+        kind: OptionKind::Bool,
+        default: "false",
+        help: "split small kernels into tasks too, where there are threads",
+    }],
     run,
 };
 
@@ -36,7 +46,8 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         Diagnostics::from(crate::Diagnostic::new(PASS.name, "the module has no function 'main'"))
     })?;
     let main = m.funcs[main_id].clone();
-    let mut lowering = Lowering::new(m, &main);
+    let tasks = Tasks { n: ctx.target.threads as u64, always: ctx.options.flag(SPLIT_ALL) };
+    let mut lowering = Lowering::new(m, &main, tasks);
     let mut errors = Vec::new();
     for &op in main.body_ops() {
         let site = Site {
@@ -212,6 +223,8 @@ struct Lowering {
     kernels: IndexMap<String, Func>,
     consts: IndexMap<Arc<[u8]>, Value>,
     new_data: Vec<(String, Arc<[u8]>, Value)>,
+    /// How kernels are split.
+    tasks: Tasks,
 }
 
 /// A placeholder until the data blocks exist.
@@ -220,7 +233,7 @@ fn const_op() -> OpKind {
 }
 
 impl Lowering {
-    fn new(m: &Module, old: &Func) -> Lowering {
+    fn new(m: &Module, old: &Func, tasks: Tasks) -> Lowering {
         let bytes = |v: Value| old.ty(v).as_tensor().map_or(0, |t| t.bytes());
         let mut params = vec![Type::mem(crate::arena_bytes(m), SLACK)];
         params.extend(old.params().iter().map(|&v| Type::mem(bytes(v), 0)));
@@ -238,6 +251,7 @@ impl Lowering {
             kernels: IndexMap::new(),
             consts: IndexMap::new(),
             new_data: vec![],
+            tasks,
         }
     }
 
@@ -252,15 +266,28 @@ impl Lowering {
             mems.push(mem);
             offsets.push(offset);
         }
-        let kernel = self.kernel(call.kernel.as_ref());
-        let body = self.main.body;
-        self.main.push_op(
-            body,
-            loops::Call { kernel, offsets, task: 0, tasks: 1 },
-            &mems,
-            &[],
-            loc,
-        );
+        let parts = if self.tasks.n > 1 { call.kernel.split(self.tasks) } else { vec![] };
+        if parts.len() <= 1 {
+            return self.push_call(call.kernel.as_ref(), (0, 1), &mems, offsets, loc);
+        }
+        for (i, part) in parts.iter().enumerate() {
+            let offsets = offsets.iter().zip(&part.offsets).map(|(a, b)| a + b).collect();
+            let task = (i as u32, parts.len() as u32);
+            self.push_call(part.kernel.as_ref(), task, &mems, offsets, loc);
+        }
+    }
+
+    fn push_call(
+        &mut self,
+        kernel: &dyn kernels::Kernel,
+        (task, tasks): (u32, u32),
+        mems: &[Value],
+        offsets: Vec<u64>,
+        loc: LocId,
+    ) {
+        let kernel = self.kernel(kernel);
+        let call = loops::Call { kernel, offsets, task, tasks };
+        self.main.push_op(self.main.body, call, mems, &[], loc);
     }
 
     /// The buffer that a value lives in, and where.

@@ -244,7 +244,7 @@ fn run_with(
 ) -> Result<PassContext, String> {
     let registry = Registry::default();
     let pipeline = Pipeline::parse(pipeline, &registry).unwrap();
-    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86Avx512Vnni };
+    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86Avx512Vnni, threads: 1 };
     let mut ctx = PassContext::new(target);
     let mut manager = PassManager { verify_each: true, diff_each, ..Default::default() };
     let done = manager.run(&pipeline, &registry, m, &mut ctx);

@@ -22,7 +22,7 @@ pub fn run_passes(case: &Case) -> Result<Vec<Note>, String> {
         Ok(pipeline) => pipeline,
         Err(e) => return Ok(vec![Note::whole(format!("error {e}"))]),
     };
-    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86V3 };
+    let target = TargetInfo { arch: Arch::X86_64, cpu: CpuLevel::X86V3, threads: 1 };
     let mut ctx = PassContext::new(target);
     let mut manager = PassManager { verify_each: true, ..Default::default() };
     let done = manager.run(&pipeline, &registry, &mut m, &mut ctx);

@@ -6,7 +6,8 @@
 
 use qcc::passes::Remark;
 use qcc::{Compiler, Cpu, Source};
-use qcc_runtime::cpu::levels_of_host;
+use qcc_runtime::Tensor;
+use qcc_runtime::cpu::{CpuLevel, levels_of_host};
 use qcc_tests::golden::{for_all, run_jit, same};
 use qcc_tests::random::{Random, graph};
 
@@ -45,8 +46,25 @@ fn check_module(module: qcc::ir::Module, seed: u64) -> Result<(), String> {
             let got = run_jit(&model, inputs).map_err(|e| format!("{level}: {e}"))?;
             same(&format!("{level}, input set {i}"), &got, expected)?;
         }
+        if k as u64 == seed % 3 {
+            check_threads(&source, level, 2 + seed as usize % 3, (&inputs[0], &expected[0]))?;
+        }
     }
     Ok(())
+}
+
+/// The same bits when every kernel that can be is split into tasks.
+fn check_threads(
+    source: &Source,
+    level: CpuLevel,
+    n: usize,
+    (inputs, expected): (&[Tensor], &[Tensor]),
+) -> Result<(), String> {
+    let pipeline = "@tflite-int,lower-int-to-loop{split-all},prove-bounds";
+    let compiler = Compiler::new().cpu(Cpu::level(level)).threads(n).passes(pipeline);
+    let model = compiler.compile(source).map_err(|e| format!("{level}, {n} threads: {e}"))?;
+    let got = run_jit(&model, inputs).map_err(|e| format!("{level}: {e}"))?;
+    same(&format!("{level}, {n} threads"), &got, expected)
 }
 
 fn is_of_kernels(message: &str) -> bool {

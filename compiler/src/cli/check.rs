@@ -176,9 +176,16 @@ fn check_model(
         false => vec![Cpu::level(compiler.level())],
     };
     let mut tally = Tally::default();
-    for cpu in levels {
-        let compiler = compiler.clone().cpu(cpu);
-        let label = if args.all_levels { format!("{} ", cpu.name()) } else { String::new() };
+    let counts = args.options.thread_counts()?;
+    for (cpu, &n) in levels.iter().flat_map(|&cpu| counts.iter().map(move |n| (cpu, n))) {
+        let compiler = compiler.clone().cpu(cpu).threads(n);
+        let mut label = String::new();
+        if args.all_levels {
+            label += &format!("{} ", cpu.name());
+        }
+        if counts.len() > 1 {
+            label += &format!("{n} threads ");
+        }
         if args.per_layer {
             let check = per_layer::Check { args, compiler: &compiler, golden: &golden, model };
             check.run(&source, &label, &mut tally)?;

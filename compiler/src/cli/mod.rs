@@ -62,13 +62,16 @@ pub(crate) struct Global {
     quiet: bool,
 }
 
+/// Threads that may be asked for.
+const MAX_THREADS: usize = 256;
+
 /// How a model is read and for which CPU it is compiled.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ModelOptions {
     /// CPU level: a name that `qcc targets` lists, `native` or `baseline`.
     #[arg(long, value_name = "NAME")]
     cpu: Option<String>,
-    /// Threads that a run may use.
+    /// Threads that a run may use; `check` takes several counts, as 1,2,3.
     #[arg(long, value_name = "N", default_value = "1")]
     threads: String,
     /// The batch size where the model leaves it open.
@@ -231,13 +234,19 @@ impl ModelOptions {
         Ok(c)
     }
 
+    /// The largest of the thread counts.
     fn thread_count(&self) -> Result<usize> {
+        Ok(self.thread_counts()?.into_iter().max().unwrap_or(1))
+    }
+    /// The thread counts, at least one.
+    fn thread_counts(&self) -> Result<Vec<usize>> {
         let counts = self.threads.split(',').map(|n| n.trim().parse::<usize>());
         let counts: std::result::Result<Vec<usize>, _> = counts.collect();
-        match counts.ok().and_then(|c| c.into_iter().max()) {
-            Some(n) if n > 0 => Ok(n),
+        match counts {
+            Ok(counts) if counts.iter().all(|n| (1..=MAX_THREADS).contains(n)) => Ok(counts),
             _ => {
-                Err(Error::Input(format!("--threads {}: not a number of at least 1", self.threads)))
+                let what = format!("not numbers from 1 to {MAX_THREADS}");
+                Err(Error::Input(format!("--threads {}: {what}", self.threads)))
             }
         }
     }

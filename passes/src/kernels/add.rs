@@ -37,6 +37,10 @@ pub struct Add {
 }
 
 impl Kernel for Add {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         let form = if self.is_vector() { "f32" } else { "exact" };
         format!("add_{}_{form}", self.y.dtype)

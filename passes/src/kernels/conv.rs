@@ -95,7 +95,7 @@ impl Conv {
     fn panels(&self) -> u64 {
         self.channels().div_ceil(self.panel())
     }
-    fn table_bytes(&self) -> usize {
+    pub(super) fn table_bytes(&self) -> usize {
         self.finish.table_bytes(self.panel() as usize)
     }
 
@@ -173,6 +173,10 @@ impl Place {
 }
 
 impl Kernel for Conv {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         let (x, y, t) = (self.x.dtype, self.y.dtype, self.tile);
         let dot = format!("{:?}", self.dot).to_lowercase();

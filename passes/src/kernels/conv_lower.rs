@@ -308,10 +308,10 @@ fn group_view(v: &View, channels: u64) -> View {
     View { shape, ..v.clone() }
 }
 
-/// Row sums `[N, OH, OW, groups]` (or `[M, 1]`) as `[N, OH, OW]` of one group.
+/// Row sums `[N, OH, OW, groups]` (or M sums of any shape) as `[N, OH, OW]` of one group.
 fn row_sums_view(site: &Site, layer: &Layer) -> View {
     let v = site.view(site.operand(5));
-    if v.shape.len() == 4 {
+    if v.shape.len() == 4 && v.shape[..3] == layer.y.shape[..3] {
         return View { shape: v.shape[..3].to_vec(), strides: v.strides[..3].to_vec(), ..v };
     }
     let rows = layer.y.shape[2];

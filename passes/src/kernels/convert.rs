@@ -190,6 +190,10 @@ pub struct Requantize {
 }
 
 impl Kernel for Requantize {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         format!("requantize_{}_{}", self.x.dtype, self.y.dtype)
     }
@@ -240,6 +244,10 @@ pub struct Clamp {
 }
 
 impl Kernel for Clamp {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         format!("clamp_{}", self.x.dtype)
     }

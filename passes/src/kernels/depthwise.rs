@@ -52,14 +52,18 @@ impl Depthwise {
     fn row_groups(&self) -> u64 {
         self.window[0].div_ceil(self.rows_per_dot())
     }
+    /// Channels per block.
+    pub(super) fn block(&self) -> u64 {
+        BLOCK
+    }
     fn blocks(&self) -> u64 {
         self.x.shape[3].div_ceil(BLOCK)
     }
     /// Bytes of the weights of one block.
-    fn block_bytes(&self) -> u64 {
+    pub(super) fn block_bytes(&self) -> u64 {
         self.window[1] * self.row_groups() * self.addends * 32
     }
-    fn table_bytes(&self) -> u64 {
+    pub(super) fn table_bytes(&self) -> u64 {
         self.finish.table_bytes(BLOCK as usize) as u64
     }
     fn mems(&self) -> [MemType; 4] {
@@ -78,6 +82,10 @@ struct Place {
 }
 
 impl Kernel for Depthwise {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         let [kh, kw] = self.window;
         let dot = format!("{:?}", self.dot).to_lowercase();

@@ -17,6 +17,10 @@ pub struct Lut {
 }
 
 impl Kernel for Lut {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         format!("lut_{}_{}", self.x.dtype, self.y.dtype)
     }

@@ -27,6 +27,7 @@ pub mod row_sums;
 pub mod scalar_conv;
 pub mod site;
 pub mod softmax;
+pub mod split;
 pub mod sums;
 
 use kb::Addr;
@@ -43,6 +44,11 @@ pub trait Kernel: Debug {
     fn name(&self) -> String;
     /// The loop-level function.
     fn build(&self, name: &str) -> Func;
+    /// The same work as up to `tasks.n` kernels that may run at the same time; one or none where
+    /// that is not worth it.
+    fn split(&self, _tasks: split::Tasks) -> Vec<split::Part> {
+        vec![]
+    }
 }
 
 /// One argument of a kernel call.

@@ -25,6 +25,10 @@ pub struct Copy {
 }
 
 impl Kernel for Copy {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         let word = if self.change == Change::Keep { "copy" } else { "flip_sign" };
         format!("{word}_{}", self.x.dtype)
@@ -52,6 +56,10 @@ pub struct Fill {
 }
 
 impl Kernel for Fill {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         format!("fill_{}", self.y.dtype)
     }

@@ -50,6 +50,10 @@ struct Segment {
 }
 
 impl Kernel for Pool {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         let word = if self.reduce == Reduce::Max { "max_pool" } else { "avg_pool" };
         format!("{word}{}x{}_{}", self.window[0], self.window[1], self.x.dtype)

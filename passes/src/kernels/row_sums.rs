@@ -29,6 +29,10 @@ pub struct RowSums {
 }
 
 impl Kernel for RowSums {
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
+    }
+
     fn name(&self) -> String {
         format!("row_sums_{}", self.x.dtype)
     }

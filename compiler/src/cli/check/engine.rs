@@ -4,8 +4,8 @@ use crate::cli::compile::Build;
 use crate::{Compiler, Error, Result, Session, Source};
 use qcc_codegen::Target;
 use qcc_passes::Remark;
-use qcc_runtime::abi::{QccInfoFn, QccModelInfo, QccRunFn};
-use qcc_runtime::{AlignedBuf, Tensor, TensorDesc};
+use qcc_runtime::abi::{QccInfoFn, QccModelInfo, QccRunParallelFn};
+use qcc_runtime::{AlignedBuf, Pool, Tensor, TensorDesc};
 
 /// Which one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Engine {
                     return Err(Error::Input(what));
                 }
                 let build = Build::new(source, &lowered, target, SYMBOL.into());
-                let library = Library::load(&build)?;
+                let library = Library::load(&build, compiler.thread_count())?;
                 Engine::Aot(Box::new(library), lowered.remarks)
             }
         })
@@ -79,14 +79,17 @@ const SYMBOL: &str = "m";
 
 /// A model in a shared library that was made and loaded just now.
 pub struct Library {
-    run: QccRunFn,
+    run: QccRunParallelFn,
+    pool: Pool,
     arena: AlignedBuf,
     _library: libloading::Library,
     _folder: tempfile::TempDir,
 }
 
 impl Library {
-    fn load(build: &Build) -> Result<Library> {
+    fn load(build: &Build, threads: usize) -> Result<Library> {
+        let no_threads = |e| Error::Input(format!("{threads} threads: {e}"));
+        let pool = Pool::new(threads).map_err(no_threads)?;
         let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
         let path = build.link_in(folder.path())?;
         let fail = |e: libloading::Error| Error::Input(format!("{}: {e}", path.display()));
@@ -94,11 +97,11 @@ impl Library {
         // that goes with it. `check --aot` in the tests calls them.
         unsafe {
             let library = libloading::Library::new(&path).map_err(fail)?;
-            let run = *library.get::<QccRunFn>(b"m_run").map_err(fail)?;
+            let run = *library.get::<QccRunParallelFn>(b"m_run_parallel").map_err(fail)?;
             let info = *library.get::<QccInfoFn>(b"m_info").map_err(fail)?;
             let info: &QccModelInfo = &*info();
             let arena = AlignedBuf::zeroed(info.arena_bytes);
-            Ok(Library { run, arena, _library: library, _folder: folder })
+            Ok(Library { run, pool, arena, _library: library, _folder: folder })
         }
     }
 
@@ -107,13 +110,13 @@ impl Library {
         let mut outputs: Vec<Tensor> = source.outputs.iter().map(zeros).collect();
         let ins: Vec<_> = inputs.iter().map(|t| t.bytes().as_ptr().cast()).collect();
         let outs: Vec<_> = outputs.iter_mut().map(|t| t.bytes_mut().as_mut_ptr().cast()).collect();
+        let (pool, arena) = (self.pool.as_parallel(), self.arena.as_mut_ptr().cast());
         // SAFETY: the arena is as large as the library asks for; inputs were compared with the
-        // model's descriptions, outputs made from them.
-        let code =
-            unsafe { (self.run)(self.arena.as_mut_ptr().cast(), ins.as_ptr(), outs.as_ptr()) };
+        // model's descriptions, outputs made from them; the pool outlives the call.
+        let code = unsafe { (self.run)(arena, ins.as_ptr(), outs.as_ptr(), &pool) };
         match code {
             0 => Ok(outputs),
-            code => Err(Error::Input(format!("{SYMBOL}_run returned {code}"))),
+            code => Err(Error::Input(format!("{SYMBOL}_run_parallel returned {code}"))),
         }
     }
 }
