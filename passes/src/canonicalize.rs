@@ -23,6 +23,8 @@
 mod identity;
 mod merge;
 
+pub(crate) use merge::{is_weights, per_channel};
+
 use crate::rewriter::{Rewriter, evaluate, rewrite_all};
 use crate::{
     Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext, consts::is_const,

@@ -24,6 +24,8 @@ pub mod dce;
 mod diag;
 mod diff;
 pub mod expand_padding;
+pub mod fold_batch_norm;
+pub mod fold_fake_quant;
 pub mod fold_identity_lut;
 pub mod fold_zero_points;
 pub mod fuse_clamp;

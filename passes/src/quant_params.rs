@@ -138,3 +138,115 @@ pub fn quantize(x: &Tensor, q: &QuantType, numerics: Numerics) -> Tensor {
     }
     out
 }
+
+/// What sums of 8-bit weights with activations stored as `x` add up in: int32, or int64 for 16-bit
+/// activations (|code − zero point| ≤ `reach`) unless int32 provably holds every sum.
+pub fn accumulator_dtype(x: DType, weights: Option<&Tensor>, reach: i64) -> DType {
+    if x != DType::I16 {
+        return DType::I32;
+    }
+    // Half of int32 is left for the bias.
+    let limit = 1i64 << 30;
+    let per_output = |w: &Tensor| {
+        let n = w.shape().first().copied().unwrap_or(1).max(1);
+        let rows = w.to_i64_vec();
+        let block = if n == 1 { 1 } else { rows.len() / n };
+        let sums = rows.chunks(block.max(1)).map(|row| row.iter().map(|v| v.abs()).sum::<i64>());
+        let largest = sums.max().unwrap_or(0);
+        // [1,KH,KW,C]: as many taps per output as there are rows.
+        let taps = if n == 1 { w.shape().iter().rev().skip(1).product::<usize>() } else { 1 };
+        largest.saturating_mul(taps as i64)
+    };
+    let bound = weights.map(|w| per_output(w).saturating_mul(reach));
+    if bound.is_some_and(|b| b < limit) { DType::I32 } else { DType::I64 }
+}
+
+/// The codes of a bias: nearest multiple of the scale (one, or one per channel) in f64, halves away
+/// from zero. `None` where one does not fit `dtype` with room for the sum.
+pub fn bias_codes(b: &[f32], scales: &[f64], dtype: DType) -> Option<Tensor> {
+    let limit = if dtype == DType::I64 { 1i64 << 46 } else { 1i64 << 30 };
+    let mut out = Tensor::zeros(dtype, vec![b.len()]);
+    for (i, &v) in b.iter().enumerate() {
+        let scale = if scales.len() == 1 { scales[0] } else { *scales.get(i)? };
+        let code = match v == 0.0 {
+            true => 0.0,
+            false => fx::round_half_away_f64(f64::from(v) / scale),
+        };
+        if code.is_nan() || code.abs() >= limit as f64 {
+            return None;
+        }
+        out.set_i64(i, code as i64);
+    }
+    Some(out)
+}
+
+/// The type of a bias of these scales.
+pub fn bias_type(scales: &[f64], dtype: DType) -> QuantType {
+    let affine = |&s: &f64| Affine::new(s as f32, 0);
+    match scales {
+        [one] => QuantType::per_tensor(dtype, *one as f32, 0),
+        all => QuantType::per_axis(dtype, 0, all.iter().map(affine).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_become_parameters_as_the_converter_has_them() {
+        let of = |min, max| Grid::signed(8, false).from_range(min, max).unwrap();
+        let p = of(0.0, 1.0);
+        assert_eq!((p.scale as f32, p.zero_point), (0.003_921_569, -128));
+        assert_eq!(of(0.0, 6.0).scale as f32, 0.023_529_412);
+        // Ranges that miss zero move.
+        assert_eq!(of(0.02, 1.0).zero_point, -128);
+        assert_eq!(of(-3.0, -0.05).zero_point, 127);
+        let w = Grid::signed(8, true).from_range(-1.27, 1.27).unwrap();
+        assert_eq!((w.scale as f32, w.zero_point), (0.01, 0));
+        assert_eq!(Grid::signed(4, true).range, [-7, 7]);
+        assert_eq!(Grid::signed(16, false), Grid { storage: DType::I16, range: [-32768, 32767] });
+    }
+
+    #[test]
+    fn what_is_no_range() {
+        let of = |min, max| Grid::signed(8, false).from_range(min, max);
+        assert_eq!(of(0.0, 0.0), Some(Exact { scale: 1.0, zero_point: 0 }));
+        for (min, max) in [(1.0, 1.0), (1.0, 0.0), (f32::NAN, 1.0), (0.0, f32::INFINITY)] {
+            assert_eq!(of(min, max), None, "{min} {max}");
+        }
+    }
+
+    #[test]
+    fn codes_are_nearest_in_f64_per_slice() {
+        let grid = Grid::signed(4, true);
+        let params = [Exact { scale: 0.5, zero_point: 0 }, Exact { scale: 1.0, zero_point: 0 }];
+        let mut x = Tensor::zeros(DType::F32, vec![2, 2]);
+        for (i, v) in [0.75, 0.5, -9.0, -2.4].into_iter().enumerate() {
+            x.set_f64(i, v);
+        }
+        assert_eq!(grid.codes(&x, &params, Some(1)).to_i64_vec(), [2, 1, -7, -2]);
+        assert_eq!(grid.codes(&x, &params, Some(0)).to_i64_vec(), [2, 1, -7, -2]);
+        let q = grid.quant_type(&params, Some(1));
+        let back = dequantize(&grid.codes(&x, &params, Some(1)), &q);
+        assert_eq!(back.to_f64_vec(), [1.0, 1.0, -3.5, -2.0]);
+    }
+
+    #[test]
+    fn biases_are_codes_of_the_product_of_scales() {
+        let codes = bias_codes(&[1.0, -0.3, 0.0], &[0.5, 0.25, 0.0], DType::I32).unwrap();
+        assert_eq!(codes.to_i64_vec(), [2, -1, 0]);
+        assert_eq!(bias_codes(&[1.0], &[1e-12], DType::I32), None);
+        assert!(bias_codes(&[1.0], &[1e-12], DType::I64).is_some());
+    }
+
+    #[test]
+    fn sixteen_bit_activations_add_up_in_int32_where_that_holds_all_sums() {
+        let mut w = Tensor::zeros(DType::I8, vec![2, 100]);
+        (0..200).for_each(|i| w.set_i64(i, 127));
+        assert_eq!(accumulator_dtype(DType::I8, Some(&w), 255), DType::I32);
+        assert_eq!(accumulator_dtype(DType::I16, Some(&w), 65535), DType::I32);
+        assert_eq!(accumulator_dtype(DType::I16, Some(&w), 100_000), DType::I64);
+        assert_eq!(accumulator_dtype(DType::I16, None, 1), DType::I64);
+    }
+}

@@ -10,6 +10,8 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::dce::PASS,
         &crate::cse::PASS,
         &crate::canonicalize::PASS,
+        &crate::fold_batch_norm::PASS,
+        &crate::fold_fake_quant::PASS,
         &crate::lower_quant_to_int::PASS,
         &crate::choose_signedness::PASS,
         &crate::fold_identity_lut::PASS,
