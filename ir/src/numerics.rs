@@ -7,6 +7,8 @@
 //! Formulas and their order of rounding: numerics.md, sections B and D (TensorFlow Lite's reference
 //! kernels, LiteRT 2.3).
 
+pub mod float;
+pub mod resize;
 mod tflite;
 
 use crate::dialect::int;

@@ -2,9 +2,19 @@
 //!
 //! Activations are `[N, H, W, C]`; an importer of another layout puts `nn.transpose` around what
 //! depends on it. Arithmetic is float32, one rounding per operation, in the order that each doc
-//! states, the same on every CPU: sums run over the weights' layout from the first element on, and
-//! nothing is fused that a doc does not fuse. Transcendental functions are those of
-//! `qcc_runtime::float`.
+//! states, the same on every CPU: nothing is fused that a doc does not fuse. Functions of one and
+//! two numbers are those of [`crate::numerics::float`], made of the four operations.
+//!
+//! Sums begin at 0 and go from the first element on: of products over the weights' layout (rows,
+//! columns, input channels), of windows and axes in row-major order. One rule lets vectors work
+//! where there is only one output: **a row**, the elements along the last axis when that is
+//! reduced, is summed in 16 partial sums. Partial sum j takes elements j, j + 16, … of the whole
+//! blocks of 16; then halves are added, `s[j] + s[j + 8]`, `+ 4`, `+ 2`, `+ 1`; then come the
+//! elements behind the last whole block, one by one. (A row of less than 16 is summed from first
+//! to last.) Products, minima and maxima of rows follow the same order, and so do the sums of
+//! softmax and layer norm. Reducing several axes, the last among them, adds up the rows' sums.
+//!
+//! NaN has any sign and payload; two NaN count as equal bits.
 //!
 //! These ops may stand at the levels nn, quant and int: below nn they are what could not become
 //! integer (float islands), and ops that move elements, which take any element type.
@@ -50,7 +60,7 @@ attr_enum! {
         Reciprocal = "reciprocal",
         /// x·x
         Square = "square",
-        /// −1, 0 or 1
+        /// −1 below 0, 1 above; zeros and NaN stay.
         Sign = "sign",
         /// The largest integer not above.
         Floor = "floor",
@@ -68,9 +78,9 @@ attr_enum! {
         Tanh = "tanh",
         /// The error function.
         Erf = "erf",
-        /// x·(1 + erf(x/√2))/2
+        /// (x·(1 + erf(x·√½)))·½
         Gelu = "gelu",
-        /// x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2
+        /// (x·(1 + tanh(√(2/π)·(x + 0.044715·((x·x)·x)))))·½
         GeluTanh = "gelu_tanh",
         /// x ≥ 0: x, else alpha·x
         LeakyRelu = "leaky_relu",
@@ -78,13 +88,13 @@ attr_enum! {
         Elu = "elu",
         /// beta·(x > 0: x, else alpha·(e^x − 1))
         Selu = "selu",
-        /// ln(1 + e^x)
+        /// ln(1 + e^x), as max(x, 0) + ln(1 + e^−|x|)
         Softplus = "softplus",
         /// x/(1 + |x|)
         Softsign = "softsign",
         /// max(0, min(1, alpha·x + beta))
         HardSigmoid = "hard_sigmoid",
-        /// x·max(0, min(1, x/6 + 1/2))
+        /// x·max(0, min(1, f32(1/6)·x + ½))
         HardSwish = "hard_swish",
         /// min(max(x, alpha), beta)
         Clip = "clip",
@@ -177,8 +187,8 @@ dialect! { Nn;
     } pure;
     /// Rounds to a symmetric grid (TensorFlow's QuantizeAndDequantizeV2 to V4; numerics.md A.2).
     ///
-    /// min and max as in `nn.fake_quant` but along `axis` (−1: one range for all); without them,
-    /// the range is that of x.
+    /// min and max have one element per slice along `axis` (−1: one range for all); without them,
+    /// the range is that of x (`nn.reduce` min and max), NaN if an element is.
     QuantizeAndDequantize "nn.quantize_and_dequantize"
         (x: one FloatTensor, min: opt FloatTensor, max: opt FloatTensor) -> (y: one FloatTensor) {
         num_bits: u32 = 8,
@@ -239,6 +249,7 @@ dialect! { Nn;
     /// y = f(x).
     Unary "nn.unary" (x: one FloatTensor) -> (y: one FloatTensor) {
         f: UnaryFn,
+        /// Slope, scale, limit or lower limit, as `f` says.
         alpha: f32 = 0.0,
         beta: f32 = 0.0,
     } pure;
@@ -246,18 +257,19 @@ dialect! { Nn;
     Activation "nn.activation" (x: one FloatTensor) -> (y: one FloatTensor) {
         act: Act,
     } pure;
-    /// y = (x − mean)·(scale/√(variance + epsilon)) + offset along the last axis; the four
-    /// parameters are `[C]`.
+    /// y = (x − mean)·(scale/√(variance + epsilon)) + offset along the last axis, whose extent
+    /// the four parameters have.
     BatchNorm "nn.batch_norm" (x: one FloatTensor, scale: one FloatTensor, offset: one FloatTensor,
         mean: one FloatTensor, variance: one FloatTensor) -> (y: one FloatTensor) {
         epsilon: f32,
     } pure;
-    /// Over the last axis: d = x − mean(x), y = d/√(mean(d²) + epsilon)·scale + offset.
+    /// Over the last axis: d = x − mean(x), y = (d·(1/√(mean(d²) + epsilon)))·scale + offset; means
+    /// are row sums divided by their number.
     LayerNorm "nn.layer_norm" (x: one FloatTensor, scale: one FloatTensor, offset: opt FloatTensor)
         -> (y: one FloatTensor) {
         epsilon: f32,
     } pure;
-    /// The largest element in each window.
+    /// The largest element in each window, but at least the least finite number; NaN is passed over.
     MaxPool2d "nn.max_pool2d" (x: one FloatTensor) -> (y: one FloatTensor) {
         window: [u32; 2],
         stride: [u32; 2] = [1, 1],
@@ -265,7 +277,7 @@ dialect! { Nn;
         act: Act = Act::None,
     } pure;
     /// The mean over the part of each window inside the image, or over the whole window with
-    /// zeros outside.
+    /// zeros outside: sum / count. 0 where a window has no element.
     AvgPool2d "nn.avg_pool2d" (x: one FloatTensor) -> (y: one FloatTensor) {
         window: [u32; 2],
         stride: [u32; 2] = [1, 1],
@@ -274,7 +286,7 @@ dialect! { Nn;
         /// Divide by the size of the window, even at the border.
         count_include_pad: bool = false,
     } pure;
-    /// The mean over `axes`.
+    /// The mean over `axes`: sum / count.
     Mean "nn.mean" (x: one FloatTensor) -> (y: one FloatTensor) {
         axes: Vec<u32>,
     } pure;
@@ -283,19 +295,22 @@ dialect! { Nn;
         f: ReduceFn,
         axes: Vec<u32>,
     } pure;
-    /// exp(beta·x) / Σ exp(beta·x) over the last dimension.
+    /// e / Σ e over the last dimension, e = exp((x − max)·beta).
     Softmax "nn.softmax" (x: one FloatTensor) -> (y: one FloatTensor) {
         beta: f32 = 1.0,
     } pure;
-    /// x − max − ln Σ exp(x − max) over the last dimension.
+    /// (x − max) − ln Σ exp(x − max) over the last dimension.
     LogSoftmax "nn.log_softmax" (x: one FloatTensor) -> (y: one FloatTensor) {} pure;
-    /// Index of the first largest (or smallest) element along `axis`; y is i32 or i64.
+    /// Index of the first largest (or smallest) element along `axis`; y is i32 or i64. NaN is
+    /// never larger or smaller.
     ArgMax "nn.arg_max" (x: one FloatTensor) -> (y: one IntTensor) {
         axis: u32,
         /// Smallest instead of largest.
         min: bool = false,
     } pure;
-    /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`.
+    /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`: a·(1 − t) + b·t along each row, then
+    /// the same of the two rows. Positions in f32, limited to the image
+    /// ([`crate::numerics::resize`]).
     ResizeBilinear "nn.resize_bilinear" (x: one FloatTensor) -> (y: one FloatTensor) {
         coordinates: ResizeCoordinates = ResizeCoordinates::HalfPixel,
     } pure;

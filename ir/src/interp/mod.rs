@@ -15,7 +15,7 @@
 //! | `window` | pools, mean, resize |
 //! | `moves` | pad, concat, slice, argmax, softmax rows: indexing |
 //! | `quant` | quantized ops by their integer form |
-//! | `nn` | float ops |
+//! | `nn` | float ops, and ops that move elements |
 //! | `loops`, `lanes` | kernels over byte buffers, lane by lane |
 
 mod conv;
@@ -189,8 +189,8 @@ impl Run<'_> {
             }
             OpKind::Quant(_) => quant::eval(self.m, self.f, op, &xs),
             OpKind::Nn(kind) => {
-                let y = zeros(tensor_type(self.f, self.f.result(op))?)?;
-                Ok(vec![nn::eval(kind, &xs, y)?])
+                let types = self.f.results(op).iter().map(|&v| tensor_type(self.f, v));
+                nn::eval(kind, &xs, &types.collect::<Result<Vec<_>, _>>()?)
             }
             other => Err(format!("'{}' does not belong to this level", other.name())),
         }

@@ -39,6 +39,9 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("concat_c1", "there are inputs, and the axis is in the shape"),
     ("concat_c2", "inputs and y differ along the axis only"),
     ("concat_c3", "the extents along the axis add up to that of y"),
+    ("concat_c5", "inputs and y have one type"),
+    ("pad_c1", "low and high have one element per dimension"),
+    ("pad_c2", "each extent of y is low + that of x + high"),
     ("split_c1", "there are outputs, and the axis is in the shape"),
     ("split_c2", "outputs and x differ along the axis only"),
     ("split_c3", "the extents along the axis add up to that of x"),
@@ -119,13 +122,20 @@ fn bias(c: &mut OpCheck, n_channels: u64) {
 }
 
 pub(super) fn conv2d(c: &mut OpCheck, window: &Window, groups: u32) {
+    if let Some(n_out) = conv(c, window, groups) {
+        bias(c, n_out);
+    }
+}
+
+/// A convolution without its bias; the number of output channels, if there is such a thing.
+pub(super) fn conv(c: &mut OpCheck, window: &Window, groups: u32) -> Option<u64> {
     let (x, w, y) = (c.tensor(0), c.tensor(1), c.result(0));
     if !ranks_are_4(c, &[x, w, y]) {
-        return;
+        return None;
     }
     let positive = window.is_positive() && groups > 0;
     if !c.require(2, positive, || "stride, dilation or groups is 0".to_string()) {
-        return;
+        return None;
     }
     let (n_out, groups) = (w.shape[0], u64::from(groups));
     let fits = w.shape[3].checked_mul(groups) == Some(x.shape[3]) && n_out.is_multiple_of(groups);
@@ -133,7 +143,7 @@ pub(super) fn conv2d(c: &mut OpCheck, window: &Window, groups: u32) {
         format!("x {} and w {} do not fit for {groups} groups", shape(x), shape(w))
     });
     window_op(c, window, ([w.shape[1], w.shape[2]], n_out));
-    bias(c, n_out);
+    Some(n_out)
 }
 
 pub(super) fn depthwise_conv2d(c: &mut OpCheck, window: &Window) {
@@ -181,7 +191,7 @@ pub(super) fn pool2d(c: &mut OpCheck, taps: [u32; 2], window: &Window) {
 }
 
 /// Numpy's rule; `None` if the shapes do not fit.
-fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
+pub(super) fn broadcast(a: &[u64], b: &[u64]) -> Option<Vec<u64>> {
     let rank = a.len().max(b.len());
     let at = |s: &[u64], d: usize| (d + s.len()).checked_sub(rank).map_or(1, |i| s[i]);
     let extent = |d: usize| match (at(a, d), at(b, d)) {

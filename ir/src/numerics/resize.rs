@@ -1,0 +1,58 @@
+//! Where resized pixels lie in their source: positions in f32, as TensorFlow computes them.
+
+use crate::dialect::nn::{NearestRounding, ResizeCoordinates};
+
+/// The source coordinate of output `i`.
+fn position(i: u64, [input, output]: [u64; 2], coordinates: ResizeCoordinates) -> f32 {
+    let scale = match coordinates {
+        ResizeCoordinates::AlignCorners if output > 1 => (input - 1) as f32 / (output - 1) as f32,
+        ResizeCoordinates::AlignCorners => 0.0,
+        _ => input as f32 / output as f32,
+    };
+    match coordinates {
+        ResizeCoordinates::HalfPixel => (i as f32 + 0.5) * scale - 0.5,
+        _ => i as f32 * scale,
+    }
+}
+
+/// Two neighbours and the weight of the second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lerp {
+    /// The pixel at or before the position.
+    pub low: u64,
+    /// The pixel after it, or the last one.
+    pub high: u64,
+    /// Weight of `high`, in [0, 1).
+    pub weight: f32,
+}
+
+/// The neighbours of each output along an axis of `extents` (input, output), input ≥ 1.
+pub fn linear_axis(extents: [u64; 2], coordinates: ResizeCoordinates) -> Vec<Lerp> {
+    let last = extents[0].saturating_sub(1);
+    let one = |i| {
+        let at = position(i, extents, coordinates).max(0.0).min(last as f32);
+        let low = at as u64;
+        Lerp { low, high: (low + 1).min(last), weight: at - low as f32 }
+    };
+    (0..extents[1]).map(one).collect()
+}
+
+/// The pixel that each output takes, along an axis of `extents` (input, output), input ≥ 1.
+pub fn nearest_axis(
+    extents: [u64; 2],
+    coordinates: ResizeCoordinates,
+    rounding: NearestRounding,
+) -> Vec<u64> {
+    let last = extents[0].saturating_sub(1);
+    let one = |i| {
+        let at = position(i, extents, coordinates);
+        let at = match rounding {
+            NearestRounding::Floor => at.floor(),
+            NearestRounding::Ceil => at.ceil(),
+            NearestRounding::HalfDown => (at - 0.5).ceil(),
+            NearestRounding::HalfUp => (at + 0.5).floor(),
+        };
+        (at.max(0.0) as u64).min(last)
+    };
+    (0..extents[1]).map(one).collect()
+}
