@@ -58,7 +58,7 @@ pub fn header(interface: &Interface, arena_bytes: usize) -> String {
          const qcc_model_info *{m}_info(void);\n\n\
          /* Runs the model once. arena: {upper}_ARENA_BYTES bytes, 64-byte aligned, one per call\n\
          \x20  at a time; inputs and outputs in the model's order. 0, or an error code: 1 for an\n\
-         \x20  arena that is NULL or not aligned. */\n\
+         \x20  arena that is NULL or not aligned, 2 for a CPU that no code here is for. */\n\
          int {m}_run(void *arena, const void *const *inputs, void *const *outputs);\n\n\
          /* The same result, by the threads of a pool. */\n\
          int {m}_run_parallel(void *arena, const void *const *inputs, void *const *outputs,\n\

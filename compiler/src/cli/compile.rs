@@ -2,11 +2,13 @@
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::{Artefact, Error, Result, Source};
+use clap::ValueEnum;
 use qcc_codegen::aot::{self, Interface, ObjectFile};
 use qcc_codegen::clif::Listing;
 use qcc_codegen::program::Program;
 use qcc_codegen::{Target, header, jit};
-use qcc_runtime::cpu::Arch;
+use qcc_ir::Module;
+use qcc_runtime::cpu::{Arch, CpuLevel};
 use std::path::{Path, PathBuf};
 use target_lexicon::{Architecture, OperatingSystem, Triple};
 
@@ -38,7 +40,7 @@ pub struct CompileArgs {
 }
 
 /// Kinds of output.
-#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Emit {
     /// An object file.
     Obj,
@@ -72,7 +74,9 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         return Err(Error::Input(format!("--features {f}: {what}")));
     }
     // Not 'native': the same command gives the same bytes on every host.
-    let compiler = args.options.compiler(global, arch_of(&triple)?, "baseline")?;
+    let arch = arch_of(&triple)?;
+    let cpus = args.options.cpus(arch, "baseline")?;
+    let compiler = args.options.compiler(global, cpus[0])?;
     let source = compiler.read(&args.model)?;
     if args.require_integer {
         require_integer(&source)?;
@@ -81,16 +85,20 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         Emit::Qir => qcc_ir::text::print(&source.module).into_bytes(),
         Emit::Report => super::inspect::report(&source).into_bytes(),
         _ => {
-            let lowered = compiler.lower(&source)?;
-            global.report(&lowered.remarks, &lowered.times);
-            let target = Target { triple, cpu: compiler.level() };
-            let symbol = symbol(args, &source)?;
-            Build::new(&source, &lowered, target, symbol).bytes(emit)?
+            let mut variants = Vec::new();
+            for &cpu in &cpus {
+                let compiler = compiler.clone().cpu(cpu);
+                let lowered = compiler.lower(&source)?;
+                global.report(&lowered.remarks, &lowered.times);
+                variants.push((lowered, compiler.level()));
+            }
+            Build::new(&source, variants, triple, symbol(args, &source)?).bytes(emit)?
         }
     };
     output::write(&args.output, &bytes)?;
     global.verbose(|| {
-        format!("{}: {} bytes for {}", args.output.display(), bytes.len(), compiler.level())
+        let cpus: Vec<&str> = cpus.iter().map(|c| c.name()).collect();
+        format!("{}: {} bytes for {}", args.output.display(), bytes.len(), cpus.join(", "))
     });
     Ok(Outcome::Done)
 }
@@ -119,8 +127,9 @@ fn from_extension(path: &Path) -> Result<Emit> {
 /// A lowered model on its way to a file.
 pub(super) struct Build<'a> {
     source: &'a Source,
-    lowered: &'a Artefact,
-    target: Target,
+    /// One per CPU level, in increasing order.
+    variants: Vec<(Artefact, CpuLevel)>,
+    triple: Triple,
     interface: Interface,
 }
 
@@ -128,8 +137,8 @@ impl<'a> Build<'a> {
     /// `symbol` is the prefix of the exported functions.
     pub fn new(
         source: &'a Source,
-        lowered: &'a Artefact,
-        target: Target,
+        variants: Vec<(Artefact, CpuLevel)>,
+        triple: Triple,
         symbol: String,
     ) -> Build<'a> {
         let interface = Interface {
@@ -138,16 +147,37 @@ impl<'a> Build<'a> {
             inputs: source.inputs.clone(),
             outputs: source.outputs.clone(),
         };
-        Build { source, lowered, target, interface }
+        Build { source, variants, triple, interface }
     }
 
     fn object(&self) -> Result<ObjectFile> {
-        aot::compile_object(&self.lowered.module, &self.interface, &self.target)
+        let variants: Vec<aot::Variant> = self
+            .variants
+            .iter()
+            .map(|(lowered, cpu)| aot::Variant { module: &lowered.module, cpu: *cpu })
+            .collect();
+        aot::compile_variants(&variants, &self.interface, &self.triple)
             .map_err(|e| self.source.codegen_error(e))
     }
 
-    fn listing(&self) -> Result<Listing> {
-        jit::listing(&self.lowered.module, &self.target).map_err(|e| self.source.codegen_error(e))
+    /// The only variant.
+    fn only(&self, emit: Emit) -> Result<(&Module, Target)> {
+        match self.variants.as_slice() {
+            [(lowered, cpu)] => {
+                Ok((&lowered.module, Target { triple: self.triple.clone(), cpu: *cpu }))
+            }
+            _ => {
+                let name = emit.to_possible_value();
+                let name = name.as_ref().map_or("", |v| v.get_name());
+                let what = "shows the code of one CPU level; give one with --cpu";
+                Err(Error::Input(format!("--emit {name} {what}")))
+            }
+        }
+    }
+
+    fn listing(&self, emit: Emit) -> Result<Listing> {
+        let (module, target) = self.only(emit)?;
+        jit::listing(module, &target).map_err(|e| self.source.codegen_error(e))
     }
 
     fn bytes(&self, emit: Emit) -> Result<Vec<u8>> {
@@ -163,14 +193,18 @@ impl<'a> Build<'a> {
                 std::fs::read(&library).map_err(|e| Error::io(&library, e))?
             }
             Emit::Header => {
-                let program = Program::read(&self.lowered.module);
-                let program = program.map_err(|e| self.source.codegen_error(e))?;
-                let arena_bytes = program.arena_bytes + crate::model::ARENA_SLACK;
-                header::header(&self.interface, arena_bytes).into_bytes()
+                let mut arena_bytes = 0;
+                for (lowered, _) in &self.variants {
+                    let program = Program::read(&lowered.module);
+                    let program = program.map_err(|e| self.source.codegen_error(e))?;
+                    arena_bytes = arena_bytes.max(program.arena_bytes);
+                }
+                header::header(&self.interface, arena_bytes + crate::model::ARENA_SLACK)
+                    .into_bytes()
             }
-            Emit::Kir => qcc_ir::text::print(&self.lowered.module).into_bytes(),
-            Emit::Clif => self.listing()?.clif.into_bytes(),
-            Emit::Asm => self.listing()?.asm.into_bytes(),
+            Emit::Kir => qcc_ir::text::print(self.only(emit)?.0).into_bytes(),
+            Emit::Clif => self.listing(emit)?.clif.into_bytes(),
+            Emit::Asm => self.listing(emit)?.asm.into_bytes(),
             Emit::Qir | Emit::Report => unreachable!("made from the source by the caller"),
         })
     }
@@ -179,7 +213,8 @@ impl<'a> Build<'a> {
     pub fn link_in(&self, folder: &Path) -> Result<PathBuf> {
         let (from, to) = (folder.join("model.o"), folder.join("model.so"));
         std::fs::write(&from, &self.object()?.bytes).map_err(|e| Error::io(&from, e))?;
-        aot::link_shared(&from, &to, &self.target).map_err(|e| self.source.codegen_error(e))?;
+        let target = Target { triple: self.triple.clone(), cpu: self.variants[0].1 };
+        aot::link_shared(&from, &to, &target).map_err(|e| self.source.codegen_error(e))?;
         Ok(to)
     }
 }

@@ -68,7 +68,8 @@ const MAX_THREADS: usize = 256;
 /// How a model is read and for which CPU it is compiled.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ModelOptions {
-    /// CPU level: a name that `qcc targets` lists, `native` or `baseline`.
+    /// CPU level: a name that `qcc targets` lists, `native` or `baseline`; for `compile` several,
+    /// as avx512vnni,x86-64-v3: the object picks one at its first call.
     #[arg(long, value_name = "NAME")]
     cpu: Option<String>,
     /// Threads that a run may use; `check` takes several counts, as 1,2,3.
@@ -203,17 +204,28 @@ impl Global {
 impl ModelOptions {
     /// A compiler for this machine with these options.
     fn native(&self, global: &Global) -> Result<Compiler> {
-        self.compiler(global, crate::cpu::host_arch(), "native")
+        match self.cpus(crate::cpu::host_arch(), "native")?.as_slice() {
+            [only] => self.compiler(global, *only),
+            _ => {
+                let what = "only `compile` takes several CPU levels; give one";
+                let cpu = self.cpu.as_deref().unwrap_or_default();
+                Err(Error::Input(format!("--cpu {cpu}: {what}")))
+            }
+        }
     }
 
-    /// A compiler for an architecture with these options; `default` stands in for `--cpu`.
-    fn compiler(&self, global: &Global, arch: Arch, default: &str) -> Result<Compiler> {
-        let cpu = self.cpu.as_deref().unwrap_or(default);
-        if cpu.contains(',') {
-            let what = "several CPU levels in one object are not available yet; give one";
-            return Err(Error::Input(format!("--cpu {cpu}: {what}")));
-        }
-        let mut c = Compiler::new().cpu(Cpu::named(cpu, arch)?).threads(self.thread_count()?);
+    /// The CPU levels of `--cpu`, or `default`: at least one, in increasing order.
+    fn cpus(&self, arch: Arch, default: &str) -> Result<Vec<Cpu>> {
+        let names = self.cpu.as_deref().unwrap_or(default).split(',');
+        let cpus: Result<Vec<Cpu>> = names.map(|n| Cpu::named(n.trim(), arch)).collect();
+        let mut cpus = cpus?;
+        cpus.sort_by_key(|c| c.0);
+        cpus.dedup();
+        Ok(cpus)
+    }
+    /// A compiler for a CPU level with these options.
+    fn compiler(&self, global: &Global, cpu: Cpu) -> Result<Compiler> {
+        let mut c = Compiler::new().cpu(cpu).threads(self.thread_count()?);
         if let Some(n) = self.batch {
             if n == 0 {
                 return Err(Error::Input("--batch must be at least 1".into()));

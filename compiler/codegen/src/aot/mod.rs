@@ -10,6 +10,8 @@
 
 mod archive;
 mod description;
+mod detect;
+mod dispatch;
 mod link;
 
 pub use archive::archive;
@@ -26,7 +28,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
-use qcc_runtime::{AlignedBuf, TensorDesc};
+use qcc_runtime::{AlignedBuf, CpuLevel, TensorDesc};
+use target_lexicon::Triple;
 
 /// What a compiled model looks like from outside.
 #[derive(Clone, Debug)]
@@ -57,6 +60,15 @@ pub struct ObjectFile {
 /// Bytes behind the arena that kernels may read.
 const ARENA_SLACK: usize = 64;
 
+/// A model lowered for one CPU level.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant<'a> {
+    /// At level loop.
+    pub module: &'a qcc_ir::Module,
+    /// What it may use.
+    pub cpu: CpuLevel,
+}
+
 /// Compiles a loop-level module to an object file.
 ///
 /// # Errors
@@ -67,32 +79,81 @@ pub fn compile_object(
     interface: &Interface,
     target: &Target,
 ) -> Result<ObjectFile, CodegenError> {
-    check_symbol(&interface.symbol)?;
-    let mut program = Program::read(module)?;
-    let isa = target.isa(CodeModel::Object)?;
-    let mut emitter = ClifEmitter::new(&isa, false);
+    compile_variants(&[Variant { module, cpu: target.cpu }], interface, &target.triple)
+}
+
+/// Compiles one model, lowered for several CPU levels, to an object file that picks the last of
+/// `variants` that the CPU runs, at its first call. All give the same bits, the last one soonest.
+///
+/// # Errors
+/// As [`compile_object`]; also where a program cannot ask the CPU.
+pub fn compile_variants(
+    variants: &[Variant],
+    interface: &Interface,
+    triple: &Triple,
+) -> Result<ObjectFile, CodegenError> {
     let symbol = &interface.symbol;
+    check_symbol(symbol)?;
+    let target = |v: &Variant| Target { triple: triple.clone(), cpu: v.cpu };
+    let lowest = variants.iter().min_by_key(|v| v.cpu);
+    let lowest = lowest.ok_or_else(|| CodegenError::Program("no CPU level".into()))?;
+    let isa = target(lowest).isa(CodeModel::Object)?;
     let builder = ObjectBuilder::new(isa, symbol.clone(), default_libcall_names())
         .map_err(|e| CodegenError::backend(symbol, e))?;
     let mut out = ObjectModule::new(builder);
-    let const_bytes = program.consts.len();
-    let consts = program.consts.bytes().to_vec();
-    program.consts = AlignedBuf::zeroed(0);
-    let consts = define_bytes(&mut out, &format!("{symbol}_consts"), consts)?;
-    let kernels = program::define_kernels(&mut out, module, symbol, &mut emitter)?;
-    let links = Links { program: &program, kernels: &kernels, consts: ConstBase::Symbol(consts) };
-    let (name, all) = (format!("{symbol}_run"), 0..program.steps.len());
-    let run = program::define_entry(&mut out, &name, Linkage::Export, links, all)?;
-    let name = format!("{symbol}_run_parallel");
-    parallel::define_run_parallel(&mut out, &name, Linkage::Export, links, run)?;
+    let mut sizes = Sizes::default();
+    if let [only] = variants {
+        define_runs(&mut out, only.module, &target(only), (symbol, Linkage::Export), &mut sizes)?;
+    } else {
+        let mut runs = Vec::new();
+        for v in variants {
+            let prefix = format!("{symbol}_{}", v.cpu.name().replace('-', "_"));
+            let names = (prefix.as_str(), Linkage::Local);
+            runs.push(define_runs(&mut out, v.module, &target(v), names, &mut sizes)?);
+        }
+        let levels: Vec<CpuLevel> = variants.iter().map(|v| v.cpu).collect();
+        dispatch::define(&mut out, symbol, triple, (&levels, &runs))?;
+    }
     define_reset(&mut out, symbol)?;
-    let arena_bytes = program.arena_bytes + ARENA_SLACK;
+    let arena_bytes = sizes.arena + ARENA_SLACK;
     let info = description::define(&mut out, interface, arena_bytes)?;
     define_info_getter(&mut out, symbol, info)?;
     let bytes = out.finish().emit().map_err(|e| CodegenError::backend(symbol, e))?;
     check_self_contained(&bytes, symbol)?;
-    let code_bytes = kernels.code_bytes;
-    Ok(ObjectFile { bytes, code_bytes, const_bytes, arena_bytes })
+    Ok(ObjectFile { bytes, code_bytes: sizes.code, const_bytes: sizes.consts, arena_bytes })
+}
+
+/// Bytes of all variants together (code, constants), and of the largest (arena).
+#[derive(Default)]
+struct Sizes {
+    code: usize,
+    consts: usize,
+    arena: usize,
+}
+
+/// Defines `<prefix>_run` and `<prefix>_run_parallel` of one variant, with kernels and constants.
+fn define_runs(
+    out: &mut ObjectModule,
+    module: &qcc_ir::Module,
+    target: &Target,
+    (prefix, linkage): (&str, Linkage),
+    sizes: &mut Sizes,
+) -> Result<[FuncId; 2], CodegenError> {
+    let mut program = Program::read(module)?;
+    let mut emitter = ClifEmitter::new(&target.isa(CodeModel::Object)?, false);
+    sizes.consts += program.consts.len();
+    sizes.arena = sizes.arena.max(program.arena_bytes);
+    let consts = program.consts.bytes().to_vec();
+    program.consts = AlignedBuf::zeroed(0);
+    let consts = define_bytes(out, &format!("{prefix}_consts"), consts)?;
+    let kernels = program::define_kernels(out, module, prefix, &mut emitter)?;
+    sizes.code += kernels.code_bytes;
+    let links = Links { program: &program, kernels: &kernels, consts: ConstBase::Symbol(consts) };
+    let (name, all) = (format!("{prefix}_run"), 0..program.steps.len());
+    let run = program::define_entry(out, &name, linkage, links, all)?;
+    let name = format!("{prefix}_run_parallel");
+    let parallel = parallel::define_run_parallel(out, &name, linkage, links, run)?;
+    Ok([run, parallel])
 }
 
 /// Fails unless `symbol` is a C identifier: it becomes part of names in C.
@@ -130,16 +191,17 @@ fn define_bytes(
     let mut data = DataDescription::new();
     data.define(bytes.into_boxed_slice());
     data.set_align(ALIGN as u64);
-    define_data(out, name, &data)
+    define_data(out, name, &data, false)
 }
 
 fn define_data(
     out: &mut ObjectModule,
     name: &str,
     data: &DataDescription,
+    writable: bool,
 ) -> Result<DataId, CodegenError> {
     let fail = |e| CodegenError::backend(name, e);
-    let id = out.declare_data(name, Linkage::Local, false, false).map_err(fail)?;
+    let id = out.declare_data(name, Linkage::Local, writable, false).map_err(fail)?;
     out.define_data(id, data).map_err(fail)?;
     Ok(id)
 }
@@ -148,14 +210,14 @@ fn define_data(
 fn define_function(
     out: &mut ObjectModule,
     name: &str,
-    n_params: usize,
+    (linkage, n_params): (Linkage, usize),
     returns: Option<types::Type>,
     body: impl FnOnce(&mut ObjectModule, &mut FunctionBuilder, Vec<cranelift_codegen::ir::Value>),
 ) -> Result<FuncId, CodegenError> {
     let fail = |e| CodegenError::backend(name, e);
     let mut sig = crate::clif::kernel_signature(out, n_params);
     sig.returns.extend(returns.map(AbiParam::new));
-    let id = out.declare_function(name, Linkage::Export, &sig).map_err(fail)?;
+    let id = out.declare_function(name, linkage, &sig).map_err(fail)?;
     let mut context = Context::new();
     context.func.signature = sig;
     let mut builder_context = FunctionBuilderContext::new();
@@ -173,7 +235,8 @@ fn define_function(
 
 /// `void <symbol>_reset(arena)`: models without state have nothing to reset.
 fn define_reset(out: &mut ObjectModule, symbol: &str) -> Result<(), CodegenError> {
-    define_function(out, &format!("{symbol}_reset"), 1, None, |_, b, _| {
+    let name = format!("{symbol}_reset");
+    define_function(out, &name, (Linkage::Export, 1), None, |_, b, _| {
         b.ins().return_(&[]);
     })?;
     Ok(())
@@ -184,7 +247,8 @@ fn define_info_getter(
     symbol: &str,
     info: DataId,
 ) -> Result<(), CodegenError> {
-    define_function(out, &format!("{symbol}_info"), 0, Some(types::I64), |out, b, _| {
+    let name = format!("{symbol}_info");
+    define_function(out, &name, (Linkage::Export, 0), Some(types::I64), |out, b, _| {
         let data = out.declare_data_in_func(info, b.func);
         let address = b.ins().symbol_value(types::I64, data);
         b.ins().return_(&[address]);

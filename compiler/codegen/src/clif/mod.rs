@@ -11,12 +11,13 @@ mod lanes;
 use crate::{CodegenError, Emitter};
 use addr::Addresses;
 use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     self as clif, AbiParam, InstBuilder, MemFlagsData, Signature, condcodes::IntCC, types,
 };
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{FuncId, Module};
+use cranelift_module::{FuncId, Module, ModuleReloc};
 use qcc_ir::dialect::{core, loops};
 use qcc_ir::{Func, OpId, OpKind, RegionId, Type, Value};
 use qcc_runtime::cpu::Arch;
@@ -25,7 +26,7 @@ use qcc_runtime::cpu::Arch;
 pub struct ClifEmitter {
     arch: Arch,
     features: Features,
-    frontend_config: TargetFrontendConfig,
+    isa: OwnedTargetIsa,
     context: Context,
     builder_context: FunctionBuilderContext,
     /// Called with each kernel's CLIF and, where wanted, its machine code as text.
@@ -71,7 +72,7 @@ impl ClifEmitter {
         ClifEmitter {
             arch,
             features: Features::of(isa, arch),
-            frontend_config: isa.frontend_config(),
+            isa: isa.clone(),
             context: Context::new(),
             builder_context: FunctionBuilderContext::new(),
             listing: listing.then(Listing::default),
@@ -80,6 +81,32 @@ impl ClifEmitter {
     /// The texts of everything emitted so far.
     pub fn into_listing(self) -> Listing {
         self.listing.unwrap_or_default()
+    }
+}
+
+impl ClifEmitter {
+    /// Compiles the function in the context for this emitter's own CPU level, whatever the
+    /// module's is, and defines `id` as it; its size in bytes.
+    fn compile_into(
+        &mut self,
+        out: &mut dyn Module,
+        id: FuncId,
+        name: &str,
+    ) -> Result<usize, CodegenError> {
+        let fail = |e: String| CodegenError::backend(name, e);
+        self.context
+            .compile(&*self.isa, &mut ControlPlane::default())
+            .map_err(|e| fail(format!("{:?}", e.inner)))?;
+        let code = self.context.compiled_code().expect("compiled just now");
+        let alignment = u64::from(code.buffer.alignment.max(self.isa.function_alignment().minimum));
+        let (bytes, relocs) = (code.code_buffer(), code.buffer.relocs());
+        let relocs: Vec<ModuleReloc> = relocs
+            .iter()
+            .map(|r| ModuleReloc::from_mach_reloc(r, &self.context.func, id))
+            .collect();
+        out.define_function_bytes(id, alignment, bytes, &relocs)
+            .map_err(|e| CodegenError::backend(name, e))?;
+        Ok(bytes.len())
     }
 }
 
@@ -94,12 +121,10 @@ impl Emitter for ClifEmitter {
         self.context.func.signature = kernel_signature(out, kernel.params().len());
         let builder = FunctionBuilder::new(&mut self.context.func, &mut self.builder_context);
         let walk = Walk::new(self.arch, self.features, builder, kernel);
-        walk.run(self.frontend_config)?;
+        walk.run(self.isa.frontend_config())?;
         self.context.set_disasm(self.listing.is_some());
-        out.define_function(id, &mut self.context)
-            .map_err(|e| CodegenError::backend(&kernel.name, format!("{e:?}")))?;
-        let code = self.context.compiled_code().expect("defining a function compiles it");
-        let size = code.code_info().total_size as usize;
+        let size = self.compile_into(out, id, &kernel.name)?;
+        let code = self.context.compiled_code().expect("compiled just now");
         if let Some(listing) = &mut self.listing {
             let text = self.context.func.display();
             listing.clif.push_str(&format!("; {}\n{text}\n", kernel.name));

@@ -41,9 +41,11 @@ impl Engine {
                     let what = format!("CPU level '{}' does not run on this machine", target.cpu);
                     return Err(Error::Input(what));
                 }
-                let build = Build::new(source, &lowered, target, SYMBOL.into());
+                let remarks = lowered.remarks.clone();
+                let variants = vec![(lowered, target.cpu)];
+                let build = Build::new(source, variants, target.triple, SYMBOL.into());
                 let library = Library::load(&build, compiler.thread_count())?;
-                Engine::Aot(Box::new(library), lowered.remarks)
+                Engine::Aot(Box::new(library), remarks)
             }
         })
     }

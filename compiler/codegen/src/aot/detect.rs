@@ -1,0 +1,203 @@
+//! Asking the CPU, from inside an object that calls nothing: which CPU levels does it run?
+//!
+//! The two instructions that Cranelift lacks are functions of a few bytes; what their answers mean
+//! is code like any other. x86: `cpuid` and `xgetbv`. aarch64: the identification registers, which
+//! Linux lets programs read.
+
+use super::define_function;
+use crate::CodegenError;
+use cranelift_codegen::ir::{AbiParam, condcodes::IntCC};
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Value, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_module::{FuncId, Linkage, Module};
+use cranelift_object::ObjectModule;
+use qcc_runtime::cpu::{Arch, CpuLevel};
+
+/// Defines `int32_t <symbol>_cpu(void)`: one more than the index of the first of `levels` that
+/// this CPU runs, or 0.
+pub(super) fn define(
+    out: &mut ObjectModule,
+    symbol: &str,
+    levels: &[CpuLevel],
+) -> Result<FuncId, CodegenError> {
+    let name = format!("{symbol}_cpu");
+    let arch = levels.first().map_or(Arch::X86_64, |l| l.arch());
+    let stubs = Stubs::define(out, symbol, arch)?;
+    define_function(out, &name, (Linkage::Local, 0), Some(types::I32), |out, b, _| {
+        let facts = match &stubs {
+            Stubs::X86 { cpuid, xgetbv } => x86_facts(out, b, *cpuid, *xgetbv),
+            Stubs::Aarch64 { isar0, isar1 } => [*isar0, *isar1].map(|f| call(out, b, f)).to_vec(),
+        };
+        let mut choice = b.ins().iconst(types::I32, 0);
+        for (i, &level) in levels.iter().enumerate().rev() {
+            let runs = runs_level(b, &facts, level);
+            let this = b.ins().iconst(types::I32, i as i64 + 1);
+            choice = b.ins().select(runs, this, choice);
+        }
+        b.ins().return_(&[choice]);
+    })
+}
+
+/// Functions of raw bytes.
+enum Stubs {
+    /// `void cpuid(u32 leaf, u32 subleaf, u32 *eax_ebx_ecx_edx)`, `u32 xgetbv(void)`.
+    X86 { cpuid: FuncId, xgetbv: FuncId },
+    /// `u64 f(void)`: a register's value.
+    Aarch64 { isar0: FuncId, isar1: FuncId },
+}
+
+const CPUID: [u8; 27] = [
+    0x53, // push rbx
+    0x49, 0x89, 0xD0, // mov r8, rdx
+    0x89, 0xF8, // mov eax, edi
+    0x89, 0xF1, // mov ecx, esi
+    0x0F, 0xA2, // cpuid
+    0x41, 0x89, 0x00, // mov [r8], eax
+    0x41, 0x89, 0x58, 0x04, // mov [r8+4], ebx
+    0x41, 0x89, 0x48, 0x08, // mov [r8+8], ecx
+    0x41, 0x89, 0x50, 0x0C, // mov [r8+12], edx
+    0x5B, 0xC3, // pop rbx; ret
+];
+const XGETBV: [u8; 6] = [0x31, 0xC9, 0x0F, 0x01, 0xD0, 0xC3]; // xor ecx, ecx; xgetbv; ret
+const MRS_X0_ISAR0: u32 = 0xD538_0600; // mrs x0, ID_AA64ISAR0_EL1
+const MRS_X0_ISAR1: u32 = 0xD538_0620; // mrs x0, ID_AA64ISAR1_EL1
+const RET: u32 = 0xD65F_03C0;
+
+impl Stubs {
+    fn define(out: &mut ObjectModule, symbol: &str, arch: Arch) -> Result<Stubs, CodegenError> {
+        let mut stub = |what: &str, params: &[types::Type], result: Option<types::Type>, code| {
+            // Whatever the target's convention: these bytes were written for System V.
+            let mut sig = Signature::new(CallConv::SystemV);
+            sig.params.extend(params.iter().map(|&t| AbiParam::new(t)));
+            sig.returns.extend(result.map(AbiParam::new));
+            let name = format!("{symbol}_{what}");
+            let fail = |e| CodegenError::backend(&name, e);
+            let id = out.declare_function(&name, Linkage::Local, &sig).map_err(fail)?;
+            let code: Vec<u8> = code;
+            out.define_function_bytes(id, 16, &code, &[]).map_err(fail)?;
+            Ok::<FuncId, CodegenError>(id)
+        };
+        let words = |words: [u32; 2]| words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        Ok(match arch {
+            Arch::X86_64 => Stubs::X86 {
+                cpuid: stub("cpuid", &[types::I32, types::I32, types::I64], None, CPUID.to_vec())?,
+                xgetbv: stub("xgetbv", &[], Some(types::I32), XGETBV.to_vec())?,
+            },
+            Arch::Aarch64 => Stubs::Aarch64 {
+                isar0: stub("isar0", &[], Some(types::I64), words([MRS_X0_ISAR0, RET]))?,
+                isar1: stub("isar1", &[], Some(types::I64), words([MRS_X0_ISAR1, RET]))?,
+            },
+        })
+    }
+}
+
+fn call(out: &mut ObjectModule, b: &mut FunctionBuilder, f: FuncId) -> Value {
+    let callee = out.declare_func_in_func(f, b.func);
+    let call = b.ins().call(callee, &[]);
+    b.inst_results(call)[0]
+}
+
+// Indices into what `x86_facts` returns.
+const LEAF1_ECX: usize = 0;
+const LEAF7_EBX: usize = 1;
+const LEAF7_ECX: usize = 2;
+const LEAF7_1_EAX: usize = 3;
+const EXTENDED1_ECX: usize = 4;
+const XCR0: usize = 5;
+// Indices of the identification registers.
+const ISAR0: usize = 0;
+const ISAR1: usize = 1;
+
+/// The words that levels depend on; a leaf that this CPU does not have counts as 0.
+fn x86_facts(
+    out: &mut ObjectModule,
+    b: &mut FunctionBuilder,
+    cpuid: FuncId,
+    xgetbv: FuncId,
+) -> Vec<Value> {
+    let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 16, 4));
+    let mut word = |b: &mut FunctionBuilder, leaf: u32, sub: i64, register: i32| {
+        let callee = out.declare_func_in_func(cpuid, b.func);
+        let at = b.ins().stack_addr(types::I64, slot, 0);
+        let leaf = b.ins().iconst(types::I32, i64::from(leaf));
+        let sub = b.ins().iconst(types::I32, sub);
+        b.ins().call(callee, &[leaf, sub, at]);
+        b.ins().load(types::I32, MemFlagsData::trusted(), at, 4 * register)
+    };
+    let (eax, ebx, ecx) = (0, 1, 2);
+    let last = word(b, 0, 0, eax);
+    let last_extended = word(b, 0x8000_0000, 0, eax);
+    let mut checked = |b: &mut FunctionBuilder, last, leaf: u32, sub, register| {
+        let found = word(b, leaf, sub, register);
+        let exists = b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, last, i64::from(leaf));
+        let none = b.ins().iconst(types::I32, 0);
+        b.ins().select(exists, found, none)
+    };
+    let leaf1_ecx = checked(b, last, 1, 0, ecx);
+    let leaf7_ebx = checked(b, last, 7, 0, ebx);
+    let leaf7_ecx = checked(b, last, 7, 0, ecx);
+    let leaf7_1_eax = checked(b, last, 7, 1, eax);
+    let extended1_ecx = checked(b, last_extended, 0x8000_0001, 0, ecx);
+    // xgetbv exists where the operating system uses it.
+    let (ask, go) = (b.create_block(), b.create_block());
+    b.append_block_param(go, types::I32);
+    let used = b.ins().band_imm_u(leaf1_ecx, 1 << 27);
+    let none = b.ins().iconst(types::I32, 0);
+    b.ins().brif(used, ask, [].iter(), go, [none.into()].iter());
+    b.switch_to_block(ask);
+    b.seal_block(ask);
+    let xcr0 = call(out, b, xgetbv);
+    b.ins().jump(go, [xcr0.into()].iter());
+    b.switch_to_block(go);
+    b.seal_block(go);
+    let xcr0 = b.block_params(go)[0];
+    vec![leaf1_ecx, leaf7_ebx, leaf7_ecx, leaf7_1_eax, extended1_ecx, xcr0]
+}
+
+/// Which bits of which facts a level needs (Intel SDM volume 2, CPUID; Arm ARM, ID_AA64ISAR*).
+fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
+    let bits = |list: &[u32]| list.iter().fold(0, |mask, b| mask | 1 << b);
+    // SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT.
+    let v2 = vec![(LEAF1_ECX, bits(&[0, 9, 19, 20, 23]))];
+    let v3 = [
+        v2.clone(),
+        // FMA, MOVBE, OSXSAVE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT; the system saves ymm.
+        vec![
+            (LEAF1_ECX, bits(&[12, 22, 27, 28, 29])),
+            (LEAF7_EBX, bits(&[3, 5, 8])),
+            (EXTENDED1_ECX, bits(&[5])),
+            (XCR0, bits(&[1, 2])),
+        ],
+    ]
+    .concat();
+    // AVX-512 F, DQ, BW, VL; the system saves masks and zmm.
+    let v4 =
+        [v3.clone(), vec![(LEAF7_EBX, bits(&[16, 17, 30, 31])), (XCR0, bits(&[1, 2, 5, 6, 7]))]]
+            .concat();
+    match level {
+        CpuLevel::X86Baseline | CpuLevel::A64Baseline => vec![],
+        CpuLevel::X86V2 => v2,
+        CpuLevel::X86V3 => v3,
+        CpuLevel::X86AvxVnni => [v3, vec![(LEAF7_1_EAX, bits(&[4]))]].concat(),
+        CpuLevel::X86Avx512Vnni => [v4, vec![(LEAF7_ECX, bits(&[11]))]].concat(),
+        // Fields of four bits that count versions; version 1 is all that is needed.
+        CpuLevel::A64Dotprod => vec![(ISAR0, bits(&[44]))],
+        CpuLevel::A64I8mm => vec![(ISAR0, bits(&[44])), (ISAR1, bits(&[52]))],
+    }
+}
+
+/// 1 where every needed bit is set.
+fn runs_level(b: &mut FunctionBuilder, facts: &[Value], level: CpuLevel) -> Value {
+    let mut all = b.ins().iconst(types::I8, 1);
+    for (fact, mask) in needs(level) {
+        let ty = b.func.dfg.value_type(facts[fact]);
+        let mask = b.ins().iconst(ty, mask as i64);
+        let masked = b.ins().band(facts[fact], mask);
+        let has = b.ins().icmp(IntCC::Equal, masked, mask);
+        all = b.ins().band(all, has);
+    }
+    all
+}
