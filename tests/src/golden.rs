@@ -131,13 +131,17 @@ pub fn run_jit(model: &Model, inputs: &[Tensor]) -> qcc::Result<Vec<Tensor>> {
 pub fn object_for(source: &Source, target: &Target) -> Result<ObjectFile, String> {
     let compiler = Compiler::new().cpu(Cpu::level(target.cpu));
     let lowered = compiler.lower(source).map_err(|e| e.to_string())?;
-    let interface = Interface {
+    compile_object(&lowered.module, &interface(source), target).map_err(|e| e.to_string())
+}
+
+/// The model from outside, under the symbol `m`.
+pub fn interface(source: &Source) -> Interface {
+    Interface {
         name: "m".into(),
         symbol: "m".into(),
         inputs: source.inputs.clone(),
         outputs: source.outputs.clone(),
-    };
-    compile_object(&lowered.module, &interface, target).map_err(|e| e.to_string())
+    }
 }
 
 /// Says where and how much `got` differs from `want`.

@@ -3,10 +3,10 @@
 
 use object::{Object, ObjectSymbol};
 use qcc::{Source, Tensor};
-use qcc_codegen::{Target, aot, header};
+use qcc_codegen::{Target, header};
 use qcc_runtime::CpuLevel;
 use qcc_runtime::cpu::{Arch, levels_of_host};
-use qcc_tests::golden::{Case, for_all, object_for, own_examples, same};
+use qcc_tests::golden::{Case, for_all, interface, object_for, own_examples, same};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -101,15 +101,6 @@ fn text(path: &Path) -> &str {
 
 fn write(path: &PathBuf, bytes: impl AsRef<[u8]>) -> Result<(), String> {
     std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-fn interface(source: &Source) -> aot::Interface {
-    aot::Interface {
-        name: "m".into(),
-        symbol: "m".into(),
-        inputs: source.inputs.clone(),
-        outputs: source.outputs.clone(),
-    }
 }
 
 /// Compiles, looks at the object, links it both ways, runs it, compares.
