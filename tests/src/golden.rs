@@ -111,6 +111,11 @@ pub fn shared_examples(folder: &str) -> Option<Vec<Example>> {
     Some(out)
 }
 
+/// A file of the corpus beside the repository, where there is one.
+pub fn shared_file(path: &str) -> Option<PathBuf> {
+    Some(root().join("../../shared").join(path)).filter(|p| p.exists())
+}
+
 /// Runs a compiled model once.
 ///
 /// # Errors
