@@ -150,15 +150,23 @@ impl<'a> Prover<'a> {
         bytes: i64,
         usage: Use,
     ) {
-        let (mut lo, mut hi) = (offset, offset);
+        if let Some((lo, hi)) = self.sum(op, vars, strides) {
+            self.inside(op, mem, (offset + lo, offset + hi + bytes), usage);
+        }
+    }
+
+    /// The range of Σ var·stride.
+    fn sum(&mut self, op: OpId, vars: &[Value], strides: &[i64]) -> Option<Range> {
+        let (mut lo, mut hi) = (0, 0);
         for (var, &stride) in vars.iter().zip(strides) {
             let Some(&(first, last)) = self.vars.get(var) else {
-                return self.errors.push(format!("{op}: {var} is not a loop variable in scope"));
+                self.errors.push(format!("{op}: {var} is not a loop variable in scope"));
+                return None;
             };
             lo += (stride * first).min(stride * last);
             hi += (stride * first).max(stride * last);
         }
-        self.inside(op, mem, (lo, hi + bytes), usage);
+        Some((lo, hi))
     }
 
     fn lookup(&mut self, op: OpId, s: &loops::Lookup) {
@@ -170,7 +178,8 @@ impl<'a> Prover<'a> {
         }
         let ends = [s.offset + s.lo * s.stride, s.offset + s.hi * s.stride];
         let bytes = self.width(self.f.result(op));
-        let range = (ends[0].min(ends[1]), ends[0].max(ends[1]) + bytes);
+        let Some((low, high)) = self.sum(op, &operands[2..], &s.strides) else { return };
+        let range = (ends[0].min(ends[1]) + low, ends[0].max(ends[1]) + high + bytes);
         self.inside(op, operands[0], range, Use::Read);
     }
 
@@ -218,6 +227,10 @@ impl<'a> Prover<'a> {
         match kind {
             loops::Op::Iconst(c) => (c.value, c.value),
             loops::Op::IndexCast(_) | loops::Op::ExtS(_) => arg(0),
+            loops::Op::Trunc(_) => {
+                let (lo, hi) = arg(0);
+                exact(Some(lo), Some(hi))
+            }
             loops::Op::ExtU(_) => {
                 let from = self.f.ty(self.f.operands(op)[0]).lanes().map_or(8, |l| l.0.size());
                 let r = arg(0);
@@ -240,6 +253,10 @@ impl<'a> Prover<'a> {
             loops::Op::MinS(_) => {
                 let (a, b) = (arg(0), arg(1));
                 (a.0.min(b.0), a.1.min(b.1))
+            }
+            loops::Op::Select(_) => {
+                let (a, b) = (arg(1), arg(2));
+                (a.0.min(b.0), a.1.max(b.1))
             }
             loops::Op::MaxS(_) => {
                 let (a, b) = (arg(0), arg(1));

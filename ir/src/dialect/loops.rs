@@ -87,11 +87,13 @@ dialect! { Loop;
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),
     };
-    /// Reads element `index` of a table: address offset + index·stride. `index` (i32) must be
-    /// provably within [lo, hi].
-    Lookup "loop.lookup" (mem: one Mem, index: one Scalar) -> (value: one Scalar) {
+    /// Reads at element `index` of a table: address offset + index·stride, and Σ var·strides as in
+    /// `loop.load`. `index` (i32) must be provably within [lo, hi].
+    Lookup "loop.lookup" (mem: one Mem, index: one Scalar, vars: many Index)
+        -> (value: one Lanes) {
         offset: i64 = 0,
         stride: i64,
+        strides: Vec<i64> = Vec::new(),
         lo: i64,
         hi: i64,
     };
@@ -149,6 +151,8 @@ dialect! { Loop;
     Fmul "loop.fmul" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
     /// float a / b
     Fdiv "loop.fdiv" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
+    /// √a
+    Fsqrt "loop.fsqrt" (a: one Lanes) -> (y: one Lanes) {} pure;
     /// a · b + c rounded once; only where the CPU level has it
     Fma "loop.fma" (a: one Lanes, b: one Lanes, c: one Lanes) -> (y: one Lanes) {} pure;
     /// a when p holds, else b; p is a comparison of the same lane count

@@ -112,6 +112,10 @@ fn unary(op: &Op, a: &Lanes, ty: Ty) -> Option<Lanes> {
         }),
         Op::FloatCast(_) => one(&|i| float_bits(ty.0, a.f(i))),
         Op::Bitcast(_) => Some(Lanes::from_bytes(ty.0, &a.bytes)),
+        Op::Fsqrt(_) => one(&|i| match ty.0 {
+            DType::F32 => (a.f(i) as f32).sqrt().to_bits().into(),
+            _ => a.f(i).sqrt().to_bits(),
+        }),
         Op::WidenLowS(_) => one(&|i| a.s(i) as u64),
         Op::WidenHighS(_) => one(&|i| a.s(half + i) as u64),
         Op::WidenLowU(_) => one(&|i| a.u(i)),

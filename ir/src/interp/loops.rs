@@ -205,15 +205,16 @@ impl<'a> Kernel<'a> {
                 bytes.resize(elem.size() * usize::from(n), 0);
                 self.define(op, bytes)
             }
-            (Op::Lookup(o), [mem, index]) => {
+            (Op::Lookup(o), [mem, index, vars @ ..]) => {
                 let index = self.lanes(*index)?.s(0);
                 if index < o.lo || index > o.hi {
                     return Err(format!("index {index} is not from {} to {}", o.lo, o.hi));
                 }
                 let at = index.checked_mul(o.stride).and_then(|v| v.checked_add(o.offset));
                 let at = at.ok_or("an address overflows")?;
-                let bytes = self.ty(self.f.result(op))?.0.size();
-                let bytes = self.read(*mem, (at, &[], &[]), bytes, bytes)?;
+                let (elem, n) = self.ty(self.f.result(op))?;
+                let bytes = elem.size() * usize::from(n);
+                let bytes = self.read(*mem, (at, vars, &o.strides), bytes, bytes)?;
                 self.define(op, bytes)
             }
             (Op::Store(o), [value, mem, vars @ ..]) => {

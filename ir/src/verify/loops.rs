@@ -88,7 +88,7 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         }
         Add(_) | Sub(_) | Mul(_) | And(_) | Or(_) | Xor(_) | MinS(_) | MaxS(_) | MinU(_)
         | MaxU(_) | Clz(_) => arithmetic(c, Family::Int),
-        Fadd(_) | Fsub(_) | Fmul(_) | Fdiv(_) | Fma(_) => arithmetic(c, Family::Float),
+        Fadd(_) | Fsub(_) | Fmul(_) | Fdiv(_) | Fma(_) | Fsqrt(_) => arithmetic(c, Family::Float),
         Shl(o) => shift(c, o.n),
         ShrS(o) => shift(c, o.n),
         ShrU(o) => shift(c, o.n),
@@ -287,6 +287,7 @@ fn lookup(c: &mut OpCheck, op: &Lookup) {
     let (d, _) = operand(c, 1);
     let fits = d == DType::I32 && op.lo <= op.hi;
     c.require(1, fits, || format!("the index is {d}, from {} to {}", op.lo, op.hi));
+    strides(c, &op.strides, 1);
 }
 
 // ---- loops and calls ----

@@ -176,9 +176,21 @@ impl Kb {
         stride: i64,
         (lo, hi): (i64, i64),
     ) -> Value {
-        assert!(addr.terms.is_empty(), "a lookup table has a fixed address");
-        let kind = Lookup { offset: addr.offset, stride, lo, hi };
-        self.op(kind, &[addr.mem, index], Type::Scalar(dtype))
+        self.lookup_of(Type::Scalar(dtype), addr, index, stride, (lo, hi))
+    }
+    /// As [`Kb::lookup`], a value of any type.
+    pub fn lookup_of(
+        &mut self,
+        ty: Type,
+        addr: &Addr,
+        index: Value,
+        stride: i64,
+        (lo, hi): (i64, i64),
+    ) -> Value {
+        let (mut operands, strides) = addr.operands();
+        operands.insert(1, index);
+        let kind = Lookup { offset: addr.offset, stride, strides, lo, hi };
+        self.op(kind, &operands, ty)
     }
 
     /// An integer in every lane of `ty`.

@@ -129,6 +129,7 @@ pub(super) fn access<'a>(
         loops::Op::Load(s) => (operands[0], &operands[1..], &s.strides),
         loops::Op::LoadSplat32(s) => (operands[0], &operands[1..], &s.strides),
         loops::Op::LoadLow64(s) => (operands[0], &operands[1..], &s.strides),
+        loops::Op::Lookup(s) => (operands[0], &operands[2..], &s.strides),
         loops::Op::Store(s) => (operands[1], &operands[2..], &s.strides),
         loops::Op::StoreLow(s) => (operands[1], &operands[2..], &s.strides),
         _ => return None,

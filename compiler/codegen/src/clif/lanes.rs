@@ -66,7 +66,7 @@ impl Walk<'_> {
             }
             Op::Lookup(s) => {
                 let ty = self.result_type(op);
-                let (base, at) = self.address(operands[0], &[], &[], s.offset)?;
+                let (base, at) = self.address(operands[0], &operands[2..], &s.strides, s.offset)?;
                 let index = self.get(operands[1]);
                 let index = self.b.ins().sextend(types::I64, index);
                 let scaled = self.times(index, s.stride);
@@ -143,6 +143,7 @@ impl Walk<'_> {
             Op::Fsub(_) => self.b.ins().fsub(arg[0], arg[1]),
             Op::Fmul(_) => self.b.ins().fmul(arg[0], arg[1]),
             Op::Fdiv(_) => self.b.ins().fdiv(arg[0], arg[1]),
+            Op::Fsqrt(_) => self.b.ins().sqrt(arg[0]),
             Op::Fma(_) if self.features.fma => self.b.ins().fma(arg[0], arg[1], arg[2]),
             Op::Fma(_) => return Err(self.fail("this CPU level has no fused multiply-add".into())),
             Op::Select(_) if ty.is_vector() => {
