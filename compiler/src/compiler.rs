@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// The passes from the quant level to kernels.
 pub const DEFAULT_PIPELINE: &str = "@tflite-int,lower-int-to-loop,prove-bounds";
 
+/// The passes from float and fake-quantized graphs to kernels.
+pub const QUANTIZE_PIPELINE: &str = "@quantize,@tflite-int,lower-int-to-loop,prove-bounds";
+
 /// [`DEFAULT_PIPELINE`] without the first pass of `@tflite-int`, which makes the int level. Passes
 /// that a module has been through already change nothing.
 const AFTER_INT: &str = "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,\
@@ -251,7 +254,8 @@ fn default_pipeline(level: qcc_ir::Level) -> &'static str {
     match level {
         qcc_ir::Level::Loop => PROVE_BOUNDS,
         qcc_ir::Level::Int => AFTER_INT,
-        _ => DEFAULT_PIPELINE,
+        qcc_ir::Level::Quant => DEFAULT_PIPELINE,
+        qcc_ir::Level::Nn => QUANTIZE_PIPELINE,
     }
 }
 

@@ -21,6 +21,8 @@
 mod bias;
 mod weights;
 
+pub(crate) use weights::axis_after_reshape;
+
 use crate::consts::is_const;
 use crate::quant_params::{Exact, Grid};
 use crate::rewriter::Rewriter;

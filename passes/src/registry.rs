@@ -12,6 +12,10 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::canonicalize::PASS,
         &crate::fold_batch_norm::PASS,
         &crate::fold_fake_quant::PASS,
+        &crate::propagate_params::PASS,
+        &crate::choose_params::PASS,
+        &crate::sink_dequantize::PASS,
+        &crate::fuse_dqq::PASS,
         &crate::lower_quant_to_int::PASS,
         &crate::choose_signedness::PASS,
         &crate::fold_identity_lut::PASS,
@@ -29,11 +33,18 @@ pub fn all_passes() -> Vec<&'static Pass> {
 }
 
 /// Built-in pipelines: name, without the `@`, and pipeline string.
-pub const PIPELINES: &[(&str, &str)] = &[(
-    "tflite-int",
-    "lower-quant-to-int,choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,\
+pub const PIPELINES: &[(&str, &str)] = &[
+    (
+        "quantize",
+        "canonicalize,fold-batch-norm,fold-fake-quant,canonicalize,sink-dequantize,propagate-params,choose-params,\
+         sink-dequantize,fuse-dqq,canonicalize{constants=all},cse,dce",
+    ),
+    (
+        "tflite-int",
+        "lower-quant-to-int,choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,\
      expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
-)];
+    ),
+];
 
 /// Passes and pipelines by name.
 #[derive(Clone, Debug)]

@@ -1,0 +1,82 @@
+//! Pools, resizing, reductions.
+
+use super::{Fused, Site};
+use crate::fixed_range::softmax_type;
+use crate::rewriter::{Rewriter, act_of};
+use qcc_ir::dialect::nn::{Op, ResizeCoordinates};
+use qcc_ir::dialect::quant::{self, Act};
+use qcc_ir::{OpId, OpKind, TensorType};
+
+/// `arg_max(dequantize(q))` → `arg_max(q)`: codes have the order of the numbers that they stand for.
+pub(super) fn arg_max(r: &mut Rewriter, op: OpId) -> bool {
+    let Some(Op::ArgMax(o)) = r.nn(op) else { return false };
+    let kind = quant::ArgMax { axis: o.axis, min: o.min };
+    let Some(x) = r.dequantized(r.operand(op, 0)) else { return false };
+    let positive = |q: &qcc_ir::QuantType| q.uniform().is_some_and(|a| a.scale > 0.0);
+    if !r.quant_type(x).is_some_and(|q| positive(q)) {
+        return false;
+    }
+    let ty = r.ty(r.result(op)).clone();
+    let new = r.insert(op, kind, &[x], ty, &[op]);
+    r.replace(op, new);
+    true
+}
+
+impl Site<'_, '_> {
+    /// An op whose result has the parameters of its input, then a requantization if the model asks
+    /// for others.
+    pub(super) fn same_scale(&mut self, kind: &Op) -> Fused {
+        let (x, xq, a) = self.codes(0)?;
+        self.y_quant()?;
+        let own = TensorType::quant(&self.y.shape, xq.clone());
+        let act = act_of(&OpKind::Nn(kind.clone()));
+        let act = if own == self.y { self.needed(act, a) } else { act };
+        let kind = quantized(kind, act)?;
+        let pooled = self.insert(kind, &[x], own);
+        Ok(self.in_y(pooled))
+    }
+
+    pub(super) fn mean(&mut self, axes: &[u32]) -> Fused {
+        let (x, xq, _) = self.codes(0)?;
+        let (yq, _) = self.y_quant()?;
+        if xq.storage != yq.storage {
+            return Err(format!("there is no kernel for {} to {}", xq.storage, yq.storage));
+        }
+        let y = self.y.clone();
+        Ok(self.insert(quant::Mean { axes: axes.to_vec() }, &[x], y))
+    }
+
+    /// The result's parameters are fixed; others are one requantization away.
+    pub(super) fn softmax(&mut self, beta: f32) -> Fused {
+        let (x, xq, _) = self.codes(0)?;
+        self.y_quant()?;
+        let numerics = self.r.m.numerics;
+        let fixed = match softmax_type(xq.storage, numerics) {
+            Some(q) => TensorType::quant(&self.y.shape, q.into()),
+            None => self.y.clone(),
+        };
+        let y = self.insert(quant::Softmax { beta }, &[x], fixed);
+        Ok(self.in_y(y))
+    }
+}
+
+/// The quantized form of a pool or resize.
+fn quantized(kind: &Op, act: Act) -> Result<OpKind, String> {
+    Ok(match kind {
+        Op::MaxPool2d(o) => {
+            quant::MaxPool2d { window: o.window, stride: o.stride, pad: o.pad, act }.into()
+        }
+        Op::AvgPool2d(o) if o.count_include_pad && o.pad != [0; 4] => {
+            return Err("it counts the padding".to_string());
+        }
+        Op::AvgPool2d(o) => {
+            quant::AvgPool2d { window: o.window, stride: o.stride, pad: o.pad, act }.into()
+        }
+        Op::ResizeBilinear(o) => {
+            let align_corners = o.coordinates == ResizeCoordinates::AlignCorners;
+            let half_pixel_centers = o.coordinates == ResizeCoordinates::HalfPixel;
+            quant::ResizeBilinear { align_corners, half_pixel_centers }.into()
+        }
+        other => return Err(format!("{} has no integer form", other.spec().name)),
+    })
+}
