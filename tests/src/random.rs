@@ -281,7 +281,9 @@ impl Graph<'_> {
         let (window, act) = (kernel.map(|k| k as u32), self.act());
         match self.random.one_in(2) {
             true => self.push(MaxPool2d { window, stride, pad, act }, &[x], y),
-            false => self.push(AvgPool2d { window, stride, pad, act }, &[x], y),
+            false => {
+                self.push(AvgPool2d { window, stride, pad, act, count_include_pad: false }, &[x], y)
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::attr_enum;
+use crate::dialect::nn::{BinaryFn, UnaryFn};
 
 attr_enum! {
     /// A fused activation function: a clamp of the output.
@@ -64,6 +65,38 @@ dialect! { Quant;
         /// 16-bit only: the power-of-two kernel is allowed.
         pot_scale_int16: bool = false,
     } pure;
+    /// y = act(a − b), with numpy broadcasting.
+    Sub "quant.sub" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        act: Act = Act::None,
+        /// 16-bit only: the power-of-two kernel is allowed.
+        pot_scale_int16: bool = false,
+    } pure;
+    /// y = act(a · b), with numpy broadcasting.
+    Mul "quant.mul" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        act: Act = Act::None,
+    } pure;
+    /// y = f(a, b), with numpy broadcasting.
+    Binary "quant.binary" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        f: BinaryFn,
+    } pure;
+    /// y[…,m,n] = Σ_k a[…,m,k]·b[…,k,n], leading dimensions broadcast: two activations.
+    MatMul "quant.matmul" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        /// a is `[…, K, M]`.
+        transpose_a: bool = false,
+        /// b is `[…, N, K]`.
+        transpose_b: bool = false,
+    } pure;
+    /// y = f(x), a table of all codes.
+    Unary "quant.unary" (x: one QuantTensor) -> (y: one QuantTensor) {
+        f: UnaryFn,
+        /// As `nn.unary` uses them.
+        alpha: f32 = 0.0,
+        beta: f32 = 0.0,
+    } pure;
+    /// y = act(x), requantized where the parameters differ.
+    Activation "quant.activation" (x: one QuantTensor) -> (y: one QuantTensor) {
+        act: Act,
+    } pure;
     /// The largest code in each window, clamped by the activation.
     MaxPool2d "quant.max_pool2d" (x: one QuantTensor) -> (y: one QuantTensor) {
         window: [u32; 2],
@@ -72,14 +105,18 @@ dialect! { Quant;
         pad: [u32; 4] = [0, 0, 0, 0],
         act: Act = Act::None,
     } pure same_scale;
-    /// The mean code over the part of each window inside the image, clamped by the activation.
+    /// The mean over the part of each window inside the image, clamped by the activation.
+    ///
+    /// TensorFlow Lite's arithmetic keeps scale and zero point, and knows no `count_include_pad`.
     AvgPool2d "quant.avg_pool2d" (x: one QuantTensor) -> (y: one QuantTensor) {
         window: [u32; 2],
         stride: [u32; 2] = [1, 1],
         /// Top, bottom, left, right.
         pad: [u32; 4] = [0, 0, 0, 0],
         act: Act = Act::None,
-    } pure same_scale;
+        /// Divide by the size of the window, even at the border: zeros stand around the image.
+        count_include_pad: bool = false,
+    } pure;
     /// The mean over `axes` (sorted, unique), requantized; the result has any shape with as many
     /// elements as the axes that are left.
     Mean "quant.mean" (x: one QuantTensor) -> (y: one QuantTensor) {
@@ -100,7 +137,8 @@ dialect! { Quant;
         /// Smallest instead of largest.
         min: bool = false,
     } pure;
-    /// The inputs side by side along `axis`; 8-bit unsigned inputs are requantized if they differ.
+    /// The inputs side by side along `axis`, each brought to the parameters of y: `tflite` does so
+    /// for 8-bit unsigned inputs only, `onnx` for all.
     Concat "quant.concat" (xs: many QuantTensor) -> (y: one QuantTensor) {
         axis: u32,
         act: Act = Act::None,

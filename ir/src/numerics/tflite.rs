@@ -22,6 +22,14 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::DepthwiseConv2d(o) => r.depthwise(o)?,
         quant::Op::FullyConnected(o) => r.fully_connected(o)?,
         quant::Op::Add(o) => r.add(o)?,
+        quant::Op::Sub(_)
+        | quant::Op::Mul(_)
+        | quant::Op::Binary(_)
+        | quant::Op::MatMul(_)
+        | quant::Op::Unary(_)
+        | quant::Op::Activation(_) => {
+            return Err(format!("'{}' is not lowered yet", func.kind(op).name()));
+        }
         quant::Op::MaxPool2d(o) => r.max_pool(o)?,
         quant::Op::AvgPool2d(o) => r.avg_pool(o)?,
         quant::Op::Mean(o) => r.mean(o)?,
@@ -356,6 +364,12 @@ impl Recipe<'_> {
     }
 
     fn avg_pool(&mut self, o: &quant::AvgPool2d) -> Result<(), String> {
+        if o.count_include_pad {
+            return Err("TensorFlow Lite's average pooling does not count the padding".into());
+        }
+        if Self::quant(self.x(0)) != Self::quant(self.y()) {
+            return Err("the input and the output must share scale and zero point".into());
+        }
         let dtype = self.y().storage();
         let (lo, hi) = limits(dtype);
         let rounding = match dtype {

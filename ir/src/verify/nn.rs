@@ -1,9 +1,9 @@
 //! The nn dialect: shapes, element types, and what attributes may be.
 
-use super::shapes::{self, Window, broadcast};
+use super::shapes::{self, Window};
 use super::{Constraint, OpCheck};
+use crate::DType;
 use crate::dialect::nn::{ConvInteger, FakeQuant, MatMul, Op, QuantizeAndDequantize};
-use crate::{DType, TensorType};
 
 mod moves;
 
@@ -16,14 +16,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("quantize_and_dequantize_c2", "2 to 31 bits"),
     ("quantize_and_dequantize_c3", "the axis is -1 or in the shape"),
     ("quantize_and_dequantize_c4", "min and max: neither, or one element per slice each"),
-    ("matmul_c1", "a, b and y have rank 2 or more"),
-    ("matmul_c2", "a is [..,M,K], b [..,K,N], or transposed as the attributes say"),
-    ("matmul_c3", "y is [..,M,N], leading dimensions those of a and b, broadcast"),
-    ("sub_c1", "y has the shape of a and b, broadcast"),
-    ("mul_c1", "y has the shape of a and b, broadcast"),
     ("div_c1", "y has the shape of a and b, broadcast"),
-    ("binary_c1", "y has the shape of a and b, broadcast"),
-    ("unary_c1", "x and y have one shape"),
     ("batch_norm_c1", "x and y have one shape, of rank 1 or more"),
     ("batch_norm_c2", "the parameters have one element per slice of the last axis"),
     ("layer_norm_c1", "x and y have one shape, of rank 1 or more"),
@@ -137,37 +130,12 @@ fn quantize_and_dequantize(c: &mut OpCheck, op: &QuantizeAndDequantize) {
     c.require(4, fits, || format!("ranges of {found:?} elements for {slices} slices"));
 }
 
-/// Rank, factors and shape of a matrix product (constraints 1 to 3); false if it has none.
-fn product(c: &mut OpCheck, [transpose_a, transpose_b]: [bool; 2]) -> Option<[u64; 2]> {
-    let (a, b, y) = (c.tensor(0), c.tensor(1), c.result(0));
-    let shapes = || format!("{:?} times {:?} is {:?}", a.shape, b.shape, y.shape);
-    let matrices = [a, b, y].iter().all(|t| t.shape.len() >= 2);
-    if !c.require(1, matrices, shapes) {
-        return None;
-    }
-    let ends = |t: &TensorType, swap: bool| {
-        let n = t.shape.len();
-        if swap { [t.shape[n - 1], t.shape[n - 2]] } else { [t.shape[n - 2], t.shape[n - 1]] }
-    };
-    let ([m, k], [l, n]) = (ends(a, transpose_a), ends(b, transpose_b));
-    if !c.require(2, k == l, || format!("{} of {k} and {l} products", shapes())) {
-        return None;
-    }
-    let lead = |t: &'_ TensorType| t.shape[..t.shape.len() - 2].to_vec();
-    let expected = broadcast(&lead(a), &lead(b)).map(|mut s| {
-        s.extend([m, n]);
-        s
-    });
-    let fits = expected.as_deref() == Some(&y.shape[..]);
-    c.require(3, fits, shapes).then_some([m, n])
-}
-
 fn matrix_product(c: &mut OpCheck, op: &MatMul) {
-    product(c, [op.transpose_a, op.transpose_b]);
+    shapes::product(c, [op.transpose_a, op.transpose_b]);
 }
 
 fn mat_mul_integer(c: &mut OpCheck) {
-    let ends = product(c, [false, false]);
+    let ends = shapes::product(c, [false, false]);
     bytes_to_i32(c, 4);
     if let Some(ends) = ends {
         zero_points(c, 5, ends);

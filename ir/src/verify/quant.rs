@@ -2,6 +2,7 @@
 
 use super::shapes::{self, Window};
 use super::{Constraint, OpCheck};
+use crate::dialect::nn::BinaryFn;
 use crate::dialect::quant::Op;
 use crate::{DType, QuantParams, TensorType};
 
@@ -13,11 +14,18 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("fully_connected_c6", "x and y have one parameter set, w one or one per slice of axis 0"),
     ("fully_connected_c7", "the bias is stored as i32 or i64"),
     ("add_c2", "a, b and y have one parameter set each and the same storage"),
+    ("sub_c2", "as add_c2"),
+    ("mul_c2", "as add_c2"),
+    ("binary_c2", "as add_c2"),
+    ("binary_c3", "a power of quantized numbers has no kernel"),
+    ("matmul_c4", "a, b and y have one parameter set each, a and b 8 or 16 bits"),
+    ("unary_c2", "x and y have one parameter set each; x has 8 or 16 bits, y 8, 16 or 32"),
+    ("activation_c2", "x and y have one parameter set each"),
     ("mean_c3", "x and y have one parameter set each"),
     ("softmax_c2", "x and y have one parameter set each"),
     ("concat_c4", "inputs and y have one parameter set each and the same storage"),
     ("max_pool2d_c4", "x has one parameter set"),
-    ("avg_pool2d_c4", "x has one parameter set"),
+    ("avg_pool2d_c4", "x and y have one parameter set each and the same storage"),
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {
@@ -39,13 +47,37 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::add(c);
             uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
         }
+        Op::Sub(_) | Op::Mul(_) => {
+            shapes::add(c);
+            uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
+        }
+        Op::Binary(o) => {
+            shapes::add(c);
+            uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
+            c.require(3, o.f != BinaryFn::Pow, || "a power".to_string());
+        }
+        Op::MatMul(o) => {
+            shapes::product(c, [o.transpose_a, o.transpose_b]);
+            uniform(c, 4, &[c.tensor(0), c.tensor(1), c.result(0)], false);
+            narrow(c, 4, &[c.tensor(0), c.tensor(1)], 2);
+        }
+        Op::Unary(_) => {
+            shapes::same_shape(c);
+            uniform(c, 2, &[c.tensor(0), c.result(0)], false);
+            narrow(c, 2, &[c.tensor(0)], 2);
+            narrow(c, 2, &[c.result(0)], 4);
+        }
+        Op::Activation(_) => {
+            shapes::same_shape(c);
+            uniform(c, 2, &[c.tensor(0), c.result(0)], false);
+        }
         Op::MaxPool2d(o) => {
             shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad));
             uniform(c, 4, &[c.tensor(0)], true);
         }
         Op::AvgPool2d(o) => {
             shapes::pool2d(c, o.window, &Window::dense(o.stride, o.pad));
-            uniform(c, 4, &[c.tensor(0)], true);
+            uniform(c, 4, &[c.tensor(0), c.result(0)], true);
         }
         Op::Mean(o) => {
             shapes::mean(c, &o.axes);
@@ -76,6 +108,12 @@ fn uniform(c: &mut OpCheck, n: u32, tensors: &[&TensorType], one_storage: bool) 
     let other = tensors.iter().map(|t| t.storage()).find(|&d| one_storage && d != storage);
     let message = || format!("stored as {storage} and {}", other.unwrap_or(storage));
     c.require(n, other.is_none(), message);
+}
+
+/// Constraint `n`: codes of at most `bytes` bytes.
+fn narrow(c: &mut OpCheck, n: u32, tensors: &[&TensorType], bytes: usize) {
+    let wide = tensors.iter().map(|t| t.storage()).find(|d| d.size() > bytes);
+    c.require(n, wide.is_none(), || format!("stored as {}", wide.unwrap_or(DType::I64)));
 }
 
 fn params_of_conv(c: &mut OpCheck, w_axis: usize) {

@@ -21,6 +21,13 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("fully_connected_c4", "y has M·O elements"),
     ("fully_connected_c5", "the bias is [O]"),
     ("add_c1", "y has the shape of a and b, broadcast"),
+    ("matmul_c1", "a, b and y have rank 2 or more"),
+    ("matmul_c2", "a is [..,M,K], b [..,K,N], or transposed as the attributes say"),
+    ("matmul_c3", "y is [..,M,N], leading dimensions those of a and b, broadcast"),
+    ("sub_c1", "y has the shape of a and b, broadcast"),
+    ("mul_c1", "y has the shape of a and b, broadcast"),
+    ("binary_c1", "y has the shape of a and b, broadcast"),
+    ("unary_c1", "x and y have one shape"),
     ("max_pool2d_c1", "x and y have rank 4"),
     ("max_pool2d_c2", "window and stride are positive"),
     ("max_pool2d_c3", "y is [N,OH,OW,C], OH = (H + top + bottom − window)/stride + 1"),
@@ -303,4 +310,29 @@ pub(super) fn reshape(c: &mut OpCheck) {
 pub(super) fn same_elem(c: &mut OpCheck, n: u32) {
     let same = c.tensor(0).elem == c.result(0).elem;
     c.require(n, same, || "x and y have different element types".to_string());
+}
+
+/// Rank, factors and shape of a matrix product (constraints 1 to 3); false if it has none.
+pub(super) fn product(c: &mut OpCheck, [transpose_a, transpose_b]: [bool; 2]) -> Option<[u64; 2]> {
+    let (a, b, y) = (c.tensor(0), c.tensor(1), c.result(0));
+    let shapes = || format!("{:?} times {:?} is {:?}", a.shape, b.shape, y.shape);
+    let matrices = [a, b, y].iter().all(|t| t.shape.len() >= 2);
+    if !c.require(1, matrices, shapes) {
+        return None;
+    }
+    let ends = |t: &TensorType, swap: bool| {
+        let n = t.shape.len();
+        if swap { [t.shape[n - 1], t.shape[n - 2]] } else { [t.shape[n - 2], t.shape[n - 1]] }
+    };
+    let ([m, k], [l, n]) = (ends(a, transpose_a), ends(b, transpose_b));
+    if !c.require(2, k == l, || format!("{} of {k} and {l} products", shapes())) {
+        return None;
+    }
+    let lead = |t: &'_ TensorType| t.shape[..t.shape.len() - 2].to_vec();
+    let expected = broadcast(&lead(a), &lead(b)).map(|mut s| {
+        s.extend([m, n]);
+        s
+    });
+    let fits = expected.as_deref() == Some(&y.shape[..]);
+    c.require(3, fits, shapes).then_some([m, n])
 }

@@ -506,7 +506,12 @@ impl<'a> Converter<'a> {
         if node.op.name() == "MAX_POOL_2D" {
             self.emit(node, quant::MaxPool2d { window, stride, pad, act }, &[x], &shape)
         } else {
-            self.emit(node, quant::AvgPool2d { window, stride, pad, act }, &[x], &shape)
+            self.emit(
+                node,
+                quant::AvgPool2d { window, stride, pad, act, count_include_pad: false },
+                &[x],
+                &shape,
+            )
         }
     }
 
