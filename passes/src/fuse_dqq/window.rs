@@ -70,7 +70,8 @@ fn quantized(kind: &Op, act: Act) -> Result<OpKind, String> {
             return Err("it counts the padding".to_string());
         }
         Op::AvgPool2d(o) => {
-            quant::AvgPool2d { window: o.window, stride: o.stride, pad: o.pad, act }.into()
+            let (window, stride, pad) = (o.window, o.stride, o.pad);
+            quant::AvgPool2d { window, stride, pad, act, count_include_pad: false }.into()
         }
         Op::ResizeBilinear(o) => {
             let align_corners = o.coordinates == ResizeCoordinates::AlignCorners;
