@@ -145,18 +145,37 @@ fn with_offset(out: Output, steps: &Steps, scale: f64, signed: bool) -> Option<R
 /// threshold t of level k: with g = (k − ½)/scale − t, that is g ≤ b < g + 1 where b is added, and
 /// −g − 1 < b ≤ −g where a negative accumulator takes it away (at t = 0: b ≥ g and b > −g − 1).
 fn offset_interval(out: Output, steps: &Steps, scale: f64, signed: bool) -> (f64, f64) {
-    let (mut low, mut high) = (0.0f64, 1e9f64);
+    let inv_scale = 1.0 / scale;
     let first = steps.first + 1 - out.zp;
-    for (&t, level) in steps.thresholds.iter().zip(first..) {
-        let g = (f64::from(level) - 0.5) / scale - f64::from(t);
-        let (from, to) = match signed && t <= 0 {
-            true if t == 0 => (g.max(-g - 1.0), f64::INFINITY),
-            true => (-g - 1.0, -g),
-            false => (g, g + 1.0),
-        };
-        low = low.max(from);
-        high = high.min(to);
+    let below_zero = match signed {
+        true => steps.thresholds.partition_point(|&t| t < 0),
+        false => 0,
+    };
+    let (negative, rest) = steps.thresholds.split_at(below_zero);
+    let g = |t: i32, level: i32| (f64::from(level) - 0.5) * inv_scale - f64::from(t);
+    // The smallest and the largest g; written so that it becomes vectors.
+    let extremes = |ts: &[i32], first: i32| {
+        ts.iter().zip(first..).fold(
+            (f64::INFINITY, f64::NEG_INFINITY),
+            |(min, max), (&t, level)| {
+                let g = g(t, level);
+                (if g < min { g } else { min }, if g > max { g } else { max })
+            },
+        )
+    };
+    let (mut low, mut high) = (0.0f64, 1e9f64);
+    let (least, most) = extremes(negative, first);
+    low = low.max(-least - 1.0);
+    high = high.min(-most);
+    let mut from = below_zero;
+    if signed && rest.first() == Some(&0) {
+        let g = g(0, first + from as i32);
+        low = low.max(g.max(-g - 1.0));
+        from += 1;
     }
+    let (least, most) = extremes(&steps.thresholds[from..], first + from as i32);
+    low = low.max(most);
+    high = high.min(least + 1.0);
     (low, if high > 1e8 { low + 1.0 } else { high })
 }
 

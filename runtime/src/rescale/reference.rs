@@ -83,8 +83,9 @@ pub(super) struct Steps {
 
 impl Steps {
     /// The steps on an accumulator range; `None` where the reference is not monotone, or the range
-    /// is empty or leaves int32. The closed form stands for double rounding (its equal, and
-    /// faster). Each threshold `t` of level `k` is checked: `g(t-1) < k <= g(t)`.
+    /// is empty or leaves int32. Double rounding has exact thresholds (its closed form, solved for
+    /// the accumulator); otherwise each threshold `t` of level `k` is searched and checked:
+    /// `g(t-1) < k <= g(t)`.
     pub fn new(reference: Reference, out: Output, range: (i64, i64)) -> Option<Steps> {
         let (lo, hi) = (i32::try_from(range.0).ok()?, i32::try_from(range.1).ok()?);
         let sane_zero_point = out.zp.unsigned_abs() <= MAX_ZERO_POINT as u32;
@@ -99,6 +100,9 @@ impl Steps {
                         .max(out.lo)
                         .min(out.hi)
                 };
+                if m.shift < 0 && m.mantissa > 0 {
+                    return Steps::of_closed_form(m, out.zp, (lo, g(lo)), (hi, g(hi)));
+                }
                 Steps::of(g, reference, out.zp, lo, hi)
             }
             Reference::F64(m) => {
@@ -109,6 +113,43 @@ impl Steps {
                 Steps::of(g, reference, out.zp, lo, hi)
             }
         }
+    }
+
+    /// With n = −shift ≥ 1, `(x·M + 2^30 + 2^(30+n) − [x<0]·2^31) >> (31+n)` reaches level k where
+    /// x ≥ ⌈((2k − 1)·2^(30+n) − 2^30)/M⌉, and for k ≤ 0 (negative x, or 0) where
+    /// x ≥ ⌈((2k − 1)·2^(30+n) + 2^30)/M⌉. Next levels are a constant apart: one division each way.
+    fn of_closed_form(
+        m: Multiplier,
+        zp: i32,
+        (lo, first): (i32, i32),
+        (hi, last): (i32, i32),
+    ) -> Option<Steps> {
+        if first > last {
+            return None;
+        }
+        let (mantissa, n) = (i128::from(m.mantissa), -m.shift);
+        let step = 1i128 << (31 + n);
+        let (step_quotient, step_rest) = ((step / mantissa) as i64, (step % mantissa) as i64);
+        let mut thresholds = Vec::with_capacity((i64::from(last) - i64::from(first)) as usize);
+        let mut levels = |from: i64, to: i64, half: i128| {
+            // ⌈a/M⌉ = ⌊(a + M − 1)/M⌋
+            let a = i128::from(2 * from - 1) * (step / 2) + half + mantissa - 1;
+            let (mut t, mut rest) = (a.div_euclid(mantissa) as i64, a.rem_euclid(mantissa) as i64);
+            for _ in from..=to {
+                thresholds.push(t as i32);
+                t += step_quotient;
+                rest += step_rest;
+                if rest >= i64::from(m.mantissa) {
+                    rest -= i64::from(m.mantissa);
+                    t += 1;
+                }
+            }
+        };
+        let level = |code: i32| i64::from(code) - i64::from(zp);
+        let (from, to) = (level(first) + 1, level(last));
+        levels(from, to.min(0), 1 << 30);
+        levels(from.max(1), to, -(1 << 30));
+        Some(Steps { lo, hi, first, last, thresholds })
     }
 
     fn of(
@@ -182,6 +223,23 @@ fn threshold(g: &impl Fn(i32) -> i32, k: i32, guess: i64, lo: i32, hi: i32) -> i
 mod tests {
     use super::*;
     use crate::fixedpoint::quantize_multiplier;
+
+    #[test]
+    fn closed_form_thresholds_equal_the_searched_ones() {
+        for i in 0..3000i32 {
+            let mantissa = (1 << 30) + (i.wrapping_mul(715_827_883) & 0x3FFF_FFFF);
+            let m = Multiplier::new(mantissa, -(i % 20) - 1);
+            let reference = Reference::DoubleRounding(m);
+            let out = Output { zp: i % 256 - 128, lo: -128, hi: 127 };
+            let reach = (1i64 << (i % 20 + 9)).min(1 << 29);
+            let range = (-reach + i64::from(i % 7), reach - i64::from(i % 5));
+            let fast = Steps::new(reference, out, range).unwrap();
+            let g = |acc| mul_by_quantized(acc, m).wrapping_add(out.zp).clamp(out.lo, out.hi);
+            let slow = Steps::of(g, reference, out.zp, range.0 as i32, range.1 as i32).unwrap();
+            assert_eq!((fast.first, fast.last), (slow.first, slow.last), "{m:?} {range:?}");
+            assert_eq!(fast.thresholds, slow.thresholds, "{m:?} {range:?}");
+        }
+    }
 
     #[test]
     fn thresholds_are_the_first_accumulators_of_their_level() {
