@@ -140,7 +140,7 @@ fn best_time(kernel: &dyn Kernel, level: CpuLevel) -> Result<f64, CodegenError> 
     let (arena, rest) = pointers.split_first().expect("the arena is a parameter");
     let (output, inputs) = rest.split_last().expect("every kernel has an output");
     let inputs: Vec<*const u8> = inputs.iter().map(|p| p.cast_const()).collect();
-    let code = JitProgram::compile(&module, &Target::host(level), JitOptions::default())?;
+    let code = JitProgram::compile(module, &Target::host(level), JitOptions::default())?;
     let mut best = f64::MAX;
     let start = Instant::now();
     while start.elapsed().as_secs_f64() < 0.3 {

@@ -175,7 +175,7 @@ impl Compiler {
             return Err(source.codegen_error(CodegenError::Target { target, why }));
         }
         let options = JitOptions { steps: self.profile };
-        let program = JitProgram::compile(&lowered.module, &target, options)
+        let program = JitProgram::compile(lowered.module, &target, options)
             .map_err(|e| source.codegen_error(e))?;
         check_memory(&program, source)?;
         let time: Duration = start.elapsed();
@@ -192,12 +192,21 @@ impl Compiler {
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn lower(&self, source: &Source) -> Result<Artefact> {
-        let mut lowered = self.run_passes(source, self.pipeline(source.module.level))?;
+        self.lower_module(source.module.clone(), &source.file)
+    }
+
+    /// As [`Compiler::lower`], of a module that nothing else needs: its weights are freed once they
+    /// are packed.
+    ///
+    /// # Errors
+    /// The pipeline's or a pass's.
+    pub fn lower_module(&self, module: Module, file: &str) -> Result<Artefact> {
+        let pipeline = self.pipeline(module.level);
+        let mut lowered = self.run_pipeline(module, file, pipeline)?;
         let proven = lowered.times.last().is_some_and(|t| t.step == PROVE_BOUNDS);
         if lowered.module.level == qcc_ir::Level::Loop && !proven {
             // Whatever the pipeline was: no code from a module that may leave its buffers.
-            let module = Source { module: lowered.module, ..source.clone() };
-            let checked = self.run_passes(&module, "verify,prove-bounds")?;
+            let checked = self.run_pipeline(lowered.module, file, "verify,prove-bounds")?;
             lowered.module = checked.module;
             lowered.remarks.extend(checked.remarks);
             lowered.times.extend(checked.times);
@@ -210,9 +219,11 @@ impl Compiler {
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn run_passes(&self, source: &Source, pipeline: &str) -> Result<Artefact> {
-        let mut module = source.module.clone();
-        let failed =
-            |d: qcc_passes::Diagnostics| Error::Passes { file: source.file.clone(), source: d };
+        self.run_pipeline(source.module.clone(), &source.file, pipeline)
+    }
+
+    fn run_pipeline(&self, mut module: Module, file: &str, pipeline: &str) -> Result<Artefact> {
+        let failed = |d: qcc_passes::Diagnostics| Error::Passes { file: file.into(), source: d };
         let pipeline = Pipeline::parse(pipeline, &self.registry)
             .map_err(|e| Error::Input(format!("pipeline: {e}")))?;
         let target = TargetInfo { arch: self.cpu.0.arch(), cpu: self.cpu.0, threads: self.threads };

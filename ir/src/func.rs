@@ -91,6 +91,9 @@ pub enum ValueDef {
     Arg { region: RegionId, index: u32 },
 }
 
+/// Operand slots; most values have one or two.
+type Uses = SmallVec<[(OpId, u32); 2]>;
+
 /// A value's type, origin and uses.
 #[derive(Clone, Debug)]
 pub struct ValueData {
@@ -100,7 +103,7 @@ pub struct ValueData {
     pub def: ValueDef,
     /// A name hint for the text form.
     pub name: Option<String>,
-    uses: Vec<(OpId, u32)>,
+    uses: Uses,
 }
 
 impl ValueData {
@@ -224,6 +227,14 @@ impl Func {
 
     // ---- mutators ----
 
+    /// Gives back memory reserved for more ops; kernels are many and finished once.
+    pub fn shrink_to_fit(&mut self) {
+        self.ops.shrink_to_fit();
+        self.values.shrink_to_fit();
+        self.regions.shrink_to_fit();
+        self.regions.values_mut().for_each(|r| r.ops.shrink_to_fit());
+    }
+
     /// A new empty region, to be given to [`Func::create_op`].
     pub fn add_region(&mut self) -> RegionId {
         self.regions.push(Region::default())
@@ -232,7 +243,7 @@ impl Func {
     pub fn add_arg(&mut self, region: RegionId, ty: Type) -> Value {
         let index = self.regions[region].args.len() as u32;
         let def = ValueDef::Arg { region, index };
-        let v = self.values.push(ValueData { ty, def, name: None, uses: vec![] });
+        let v = self.values.push(ValueData { ty, def, name: None, uses: Uses::new() });
         self.regions[region].args.push(v);
         v
     }
@@ -258,7 +269,8 @@ impl Func {
         }
         for (i, ty) in result_types.iter().enumerate() {
             let def = ValueDef::Result { op, index: i as u32 };
-            let v = self.values.push(ValueData { ty: ty.clone(), def, name: None, uses: vec![] });
+            let v =
+                self.values.push(ValueData { ty: ty.clone(), def, name: None, uses: Uses::new() });
             self.ops[op].results.push(v);
         }
         op
@@ -300,7 +312,7 @@ impl Func {
     /// Replaces one operand.
     pub fn set_operand(&mut self, op: OpId, index: usize, to: Value) {
         let from = self.ops[op].operands[index];
-        self.values[from].uses.retain(|&u| u != (op, index as u32));
+        self.values[from].uses.retain(|u| *u != (op, index as u32));
         self.ops[op].operands[index] = to;
         self.values[to].uses.push((op, index as u32));
     }
@@ -341,7 +353,7 @@ impl Func {
     }
     fn drop_uses_of(&mut self, op: OpId) {
         for (i, v) in self.ops[op].operands.clone().into_iter().enumerate() {
-            self.values[v].uses.retain(|&u| u != (op, i as u32));
+            self.values[v].uses.retain(|u| *u != (op, i as u32));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! function. Where there are threads, large kernels are split into tasks that may run at the same
 //! time (see [`crate::kernels::split`]). `main` takes the arena, the inputs and the outputs as buffers.
 
+use crate::consts::const_id;
 use crate::kernels::moves::{Change, Copy, Fill};
 use crate::kernels::site::Site;
 use crate::kernels::split::Tasks;
@@ -18,7 +19,7 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops};
-use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value};
+use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
 use std::sync::Arc;
 
 /// The option that splits small kernels too.
@@ -48,6 +49,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     let main = m.funcs[main_id].clone();
     let tasks = Tasks { n: ctx.target.threads as u64, always: ctx.options.flag(SPLIT_ALL) };
     let mut lowering = Lowering::new(m, &main, tasks);
+    let last_readers = last_readers(&main);
     let mut errors = Vec::new();
     for &op in main.body_ops() {
         let site = Site {
@@ -66,12 +68,26 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             Ok(calls) => calls.into_iter().for_each(|c| lowering.call(&site, c, loc)),
             Err(why) => errors.push(ctx.error(m, loc, format!("{}: {why}", main.kind(op).name()))),
         }
+        // Weights are large, and packed by now.
+        for (&data, _) in last_readers.iter().filter(|(_, reader)| **reader == op) {
+            m.data[data].bytes = Arc::new([]);
+        }
     }
     if !errors.is_empty() {
         return Err(errors.into());
     }
     lowering.install(m, main_id);
     Ok(())
+}
+
+/// The op after which a constant's data is not needed any more.
+fn last_readers(main: &Func) -> IndexMap<DataId, OpId> {
+    let mut out = IndexMap::new();
+    for &op in main.body_ops() {
+        let data = main.operands(op).iter().filter_map(|&v| const_id(main, v));
+        out.extend(data.map(|data| (data, op)));
+    }
+    out
 }
 
 fn lower_op(site: &Site) -> Result<Vec<Call>, String> {

@@ -31,6 +31,30 @@ impl AlignedBuf {
         buf
     }
 
+    /// The parts one after another, each at a multiple of [`ALIGN`], `n_bytes` in all, and `slack`
+    /// zero bytes behind the last. A part is dropped before the next one is taken, and the buffer grows page by
+    /// page: parts and buffer together need little more memory than the parts.
+    pub fn from_parts<P: AsRef<[u8]>>(
+        parts: impl IntoIterator<Item = P>,
+        n_bytes: usize,
+        slack: usize,
+    ) -> AlignedBuf {
+        let n_lines = (n_bytes.next_multiple_of(ALIGN) + slack).div_ceil(ALIGN);
+        let mut lines = Vec::with_capacity(n_lines);
+        let mut len = 0;
+        for part in parts {
+            len = lines.len() * ALIGN + part.as_ref().len();
+            for chunk in part.as_ref().chunks(ALIGN) {
+                let mut line = Line([0; ALIGN]);
+                line.0[..chunk.len()].copy_from_slice(chunk);
+                lines.push(line);
+            }
+        }
+        len += slack;
+        lines.resize(len.div_ceil(ALIGN), Line([0; ALIGN]));
+        AlignedBuf { lines, len }
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> usize {
         self.len
@@ -103,6 +127,18 @@ mod tests {
         let copy = buf.clone();
         buf.clear();
         assert_eq!((buf.bytes(), copy.bytes()), (&[0, 0, 0][..], &[1, 2, 3][..]));
+    }
+
+    #[test]
+    fn parts_stand_at_multiples_of_the_alignment() {
+        let parts = [vec![1u8; 3], vec![], vec![2; 65], vec![3; 64]];
+        let buf = AlignedBuf::from_parts(parts, 64 + 128 + 64, 5);
+        let mut want = vec![0; 64 + 128 + 64 + 5];
+        want[..3].fill(1);
+        want[64..129].fill(2);
+        want[192..256].fill(3);
+        assert_eq!(buf.bytes(), want);
+        assert_eq!(AlignedBuf::from_parts([[]; 0], 0, 64).bytes(), [0; 64]);
     }
 
     #[test]

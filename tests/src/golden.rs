@@ -136,7 +136,7 @@ pub fn run_jit(model: &Model, inputs: &[Tensor]) -> qcc::Result<Vec<Tensor>> {
 pub fn object_for(source: &Source, target: &Target) -> Result<ObjectFile, String> {
     let compiler = Compiler::new().cpu(Cpu::level(target.cpu));
     let lowered = compiler.lower(source).map_err(|e| e.to_string())?;
-    compile_object(&lowered.module, &interface(source), target).map_err(|e| e.to_string())
+    compile_object(lowered.module, &interface(source), target).map_err(|e| e.to_string())
 }
 
 /// The model from outside, under the symbol `m`.

@@ -21,7 +21,7 @@ fn asm(name: &str, cpu: CpuLevel) -> String {
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
     };
     let target = Target { triple: triple.parse().expect("a triple"), cpu };
-    jit::listing(&lowered.module, &target).expect("code can be made").asm
+    jit::listing(lowered.module, &target).expect("code can be made").asm
 }
 
 #[track_caller]

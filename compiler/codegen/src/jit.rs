@@ -4,7 +4,7 @@ use crate::CodegenError;
 use crate::clif::{ClifEmitter, Listing};
 use crate::isa::{CodeModel, Target};
 use crate::parallel;
-use crate::program::{self, ConstBase, Links, Program};
+use crate::program::{self, CONST_SLACK, ConstBase, Links, Program};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, default_libcall_names};
 use qcc_runtime::Pool;
@@ -46,25 +46,28 @@ pub struct JitOptions {
 }
 
 impl JitProgram {
-    /// Compiles a loop-level module for this process.
+    /// Compiles a loop-level module for this process. Functions and constants of the module are
+    /// freed on the way.
     ///
     /// # Errors
     /// The target is not this machine's, or a kernel cannot be emitted.
     pub fn compile(
-        module: &qcc_ir::Module,
+        mut module: qcc_ir::Module,
         target: &Target,
         options: JitOptions,
     ) -> Result<JitProgram, CodegenError> {
-        let mut program = Program::read(module)?;
-        let consts = std::mem::replace(&mut program.consts, AlignedBuf::zeroed(0));
+        let mut program = Program::read(&module)?;
+        module.data.clear();
+        let parts = std::mem::take(&mut program.consts);
+        let consts = AlignedBuf::from_parts(parts, program.const_bytes - CONST_SLACK, CONST_SLACK);
         let isa = target.isa(CodeModel::Jit)?;
         let mut emitter = ClifEmitter::new(&isa, false);
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
-        let memory = ArenaMemoryProvider::new_with_size(code_reserve(module))
+        let memory = ArenaMemoryProvider::new_with_size(code_reserve(&module))
             .map_err(|e| CodegenError::backend("code memory", e))?;
         builder.memory_provider(Box::new(memory));
         let mut jit = JITModule::new(builder);
-        let kernels = program::define_kernels(&mut jit, module, "k", &mut emitter)?;
+        let kernels = program::define_kernels(&mut jit, &mut module, "k", &mut emitter)?;
         let base = ConstBase::Address(consts.as_ptr() as i64);
         let links = Links { program: &program, kernels: &kernels, consts: base };
         let n = program.steps.len();
@@ -168,12 +171,12 @@ fn code_reserve(module: &qcc_ir::Module) -> usize {
 ///
 /// # Errors
 /// As [`JitProgram::compile`].
-pub fn listing(module: &qcc_ir::Module, target: &Target) -> Result<Listing, CodegenError> {
+pub fn listing(mut module: qcc_ir::Module, target: &Target) -> Result<Listing, CodegenError> {
     let isa = target.isa(CodeModel::Object)?;
     let mut emitter = ClifEmitter::new(&isa, true);
     let builder = cranelift_object::ObjectBuilder::new(isa, "listing", default_libcall_names())
         .map_err(|e| CodegenError::backend("listing", e))?;
     let mut object = cranelift_object::ObjectModule::new(builder);
-    program::define_kernels(&mut object, module, "k", &mut emitter)?;
+    program::define_kernels(&mut object, &mut module, "k", &mut emitter)?;
     Ok(emitter.into_listing())
 }

@@ -9,14 +9,14 @@ use cranelift_module::{DataId, FuncId, Linkage, Module};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{core, loops};
 use qcc_ir::{FuncKind, OpId, OpKind, Value};
-use qcc_runtime::AlignedBuf;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Alignment of every constant and of the arena, in bytes.
 pub const ALIGN: usize = 64;
 
 /// Readable bytes behind the last constant.
-const CONST_SLACK: usize = 64;
+pub(crate) const CONST_SLACK: usize = 64;
 
 /// One buffer that `main` works on, seen from the entry's arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,8 +49,10 @@ pub struct Step {
 pub struct Program {
     /// Calls in order.
     pub steps: Vec<Step>,
-    /// All constants, each aligned to [`ALIGN`].
-    pub consts: AlignedBuf,
+    /// All constants in order, each to be placed at the next multiple of [`ALIGN`].
+    pub consts: Vec<Arc<[u8]>>,
+    /// Bytes of the constants in their places, slack included.
+    pub const_bytes: usize,
     /// Bytes of arena that a call needs.
     pub arena_bytes: usize,
     /// Number of inputs and outputs.
@@ -83,16 +85,15 @@ impl Program {
             buffers.insert(p, buffer);
         }
         let arena_bytes = main.ty(params[0]).as_mem().map_or(0, |m| m.bytes as usize);
-        // Weights are large: one buffer of the right size, filled in place.
-        let consts = AlignedBuf::zeroed(const_bytes(module, main) + CONST_SLACK);
-        let mut program = Program { steps: vec![], consts, arena_bytes, n_inputs, n_outputs };
+        let (steps, consts, const_bytes) = (vec![], vec![], CONST_SLACK);
+        let mut program = Program { steps, consts, const_bytes, arena_bytes, n_inputs, n_outputs };
         let mut filled = 0;
         for &op in main.body_ops() {
             match main.kind(op) {
                 OpKind::Core(core::Op::Const(c)) => {
-                    let bytes = &module.data[c.data].bytes;
+                    let bytes = module.data[c.data].bytes.clone();
                     let at = place_const(&mut filled, bytes.len());
-                    program.consts.bytes_mut()[at..filled].copy_from_slice(bytes);
+                    program.consts.push(bytes);
                     buffers.insert(main.result(op), Buffer::Const(at));
                 }
                 OpKind::Loop(loops::Op::Call(call)) => {
@@ -103,6 +104,7 @@ impl Program {
                 other => return Err(bad(format!("'{}' in main", other.name()))),
             }
         }
+        program.const_bytes += filled;
         Ok(program)
     }
 }
@@ -112,17 +114,6 @@ fn place_const(filled: &mut usize, bytes: usize) -> usize {
     let at = filled.next_multiple_of(ALIGN);
     *filled = at + bytes;
     at
-}
-
-/// Bytes that the constants of `main` fill.
-fn const_bytes(module: &qcc_ir::Module, main: &qcc_ir::Func) -> usize {
-    let mut filled = 0;
-    for &op in main.body_ops() {
-        if let OpKind::Core(core::Op::Const(c)) = main.kind(op) {
-            place_const(&mut filled, module.data[c.data].bytes.len());
-        }
-    }
-    filled
 }
 
 fn read_step(
@@ -159,25 +150,27 @@ pub struct Kernels {
     pub code_bytes: usize,
 }
 
-/// Defines every kernel of `module` as a local function `<prefix>_<kernel>`.
+/// Defines every kernel of `module` as a local function `<prefix>_<kernel>`. Takes all functions
+/// out of the module: a kernel's IR is large and not needed once its code is made.
 ///
 /// # Errors
 /// The emitter's, with the kernel's name.
 pub fn define_kernels(
     out: &mut dyn Module,
-    module: &qcc_ir::Module,
+    module: &mut qcc_ir::Module,
     prefix: &str,
     emitter: &mut dyn Emitter,
 ) -> Result<Kernels, CodegenError> {
     let mut kernels = Kernels { ids: IndexMap::new(), code_bytes: 0 };
-    for func in module.funcs.values().filter(|f| f.kind == FuncKind::Kernel) {
+    let funcs = std::mem::take(&mut module.funcs);
+    for (_, func) in funcs.into_iter().filter(|(_, f)| f.kind == FuncKind::Kernel) {
         let n = func.params().len();
         let sig = kernel_signature(out, n);
         let id = out
             .declare_function(&format!("{prefix}_{}", func.name), Linkage::Local, &sig)
             .map_err(|e| CodegenError::backend(&func.name, e))?;
-        kernels.code_bytes += emitter.define(out, id, func)?;
-        kernels.ids.insert(func.name.clone(), (id, n));
+        kernels.code_bytes += emitter.define(out, id, &func)?;
+        kernels.ids.insert(func.name, (id, n));
     }
     Ok(kernels)
 }

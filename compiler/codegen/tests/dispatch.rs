@@ -23,11 +23,10 @@ fn adding(value: usize) -> Module {
 
 /// Variant k of `levels` adds k + 1.
 fn object(levels: &[CpuLevel], triple: &str) -> Vec<u8> {
-    let modules: Vec<Module> = (1..=levels.len()).map(adding).collect();
-    let variants: Vec<Variant> =
-        modules.iter().zip(levels).map(|(module, &cpu)| Variant { module, cpu }).collect();
+    let modules = (1..=levels.len()).map(adding);
+    let variants = modules.zip(levels).map(|(module, &cpu)| Variant { module, cpu }).collect();
     let triple = triple.parse().expect("a triple");
-    compile_variants(&variants, &add_one_interface("m"), &triple).expect("compiles").bytes
+    compile_variants(variants, &add_one_interface("m"), &triple).expect("compiles").bytes
 }
 
 fn input() -> Vec<u8> {
@@ -139,9 +138,9 @@ fn nothing_is_exported_or_missing_beside_the_contract() {
 fn a_program_that_cannot_ask_says_so() {
     let module = adding(1);
     let levels = [CpuLevel::A64Baseline, CpuLevel::A64Dotprod];
-    let variants = levels.map(|cpu| Variant { module: &module, cpu });
+    let variants = levels.map(|cpu| Variant { module: module.clone(), cpu }).to_vec();
     let interface: Interface = add_one_interface("m");
     let triple = "aarch64-apple-darwin".parse().expect("a triple");
-    let error = compile_variants(&variants, &interface, &triple).unwrap_err().to_string();
+    let error = compile_variants(variants, &interface, &triple).unwrap_err().to_string();
     assert!(error.contains("cannot ask the CPU"), "{error}");
 }

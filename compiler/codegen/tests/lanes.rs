@@ -48,7 +48,7 @@ impl Suite {
         let outputs = vec![tensor("y", self.expected.len())];
         let (name, symbol) = ("lanes".to_string(), "m".to_string());
         let interface = Interface { name, symbol, inputs, outputs };
-        let object = compile_object(&self.module, &interface, target).expect("compiles");
+        let object = compile_object(self.module.clone(), &interface, target).expect("compiles");
         let text = header::header(&interface, object.arena_bytes);
         let files: [(&str, &[u8]); 3] =
             [("m.o", &object.bytes), ("m.h", text.as_bytes()), ("driver.c", DRIVER)];

@@ -53,7 +53,7 @@ fn in_this_process() {
 fn in_this_process_on_several_threads() {
     for cpu in levels_of_host() {
         let options = JitOptions::default();
-        let jit = JitProgram::compile(&module(ADD_ONE), &Target::host(cpu), options).unwrap();
+        let jit = JitProgram::compile(module(ADD_ONE), &Target::host(cpu), options).unwrap();
         let mut arena = AlignedBuf::zeroed(jit.program.arena_bytes + 64);
         let mut x = input();
         x.resize(x.len() + 64, 0);

@@ -160,7 +160,7 @@ fn a_symbol_must_be_a_c_identifier() {
     let m = module(ADD_ONE);
     let target = target("x86_64-unknown-linux-gnu", CpuLevel::X86Baseline);
     for symbol in ["", "1st", "a-b", "a b", "é"] {
-        let error = compile_object(&m, &add_one_interface(symbol), &target).unwrap_err();
+        let error = compile_object(m.clone(), &add_one_interface(symbol), &target).unwrap_err();
         let expected = format!("not a loop-level program: '{symbol}' is not a C identifier");
         assert_eq!(error.to_string(), expected);
     }

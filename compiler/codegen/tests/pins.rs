@@ -30,7 +30,7 @@ fn asm(op: &str, elem: &str, cpu: CpuLevel) -> String {
         Arch::X86_64 => "x86_64-unknown-linux-gnu",
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
     };
-    listing(&module(&source), &target(triple, cpu)).expect("compiles").asm
+    listing(module(&source), &target(triple, cpu)).expect("compiles").asm
 }
 
 /// The text has `instruction` and none of the instructions that only the slow form has.

@@ -1,14 +1,15 @@
 //! `qcc compile`: a model to a file.
 
 use super::{Global, ModelOptions, Outcome, output};
-use crate::{Artefact, Error, Result, Source};
+use crate::{Compiler, Cpu, Error, Result, Source};
 use clap::ValueEnum;
-use qcc_codegen::aot::{self, Interface, ObjectFile};
+use qcc_codegen::aot::{self, Interface, ObjectFile, Variant};
 use qcc_codegen::clif::Listing;
 use qcc_codegen::program::Program;
 use qcc_codegen::{Target, header, jit};
 use qcc_ir::Module;
-use qcc_runtime::cpu::{Arch, CpuLevel};
+use qcc_passes::{PassTime, Remark};
+use qcc_runtime::cpu::Arch;
 use std::path::{Path, PathBuf};
 use target_lexicon::{Architecture, OperatingSystem, Triple};
 
@@ -85,14 +86,10 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         Emit::Qir => qcc_ir::text::print(&source.module).into_bytes(),
         Emit::Report => super::inspect::report(&source).into_bytes(),
         _ => {
-            let mut variants = Vec::new();
-            for &cpu in &cpus {
-                let compiler = compiler.clone().cpu(cpu);
-                let lowered = compiler.lower(&source)?;
-                global.report(&lowered.remarks, &lowered.times);
-                variants.push((lowered, compiler.level()));
-            }
-            Build::new(&source, variants, triple, symbol(args, &source)?).bytes(emit)?
+            let symbol = symbol(args, &source)?;
+            let (build, remarks, times) = Build::lower(&compiler, source, &cpus, triple, symbol)?;
+            global.report(&remarks, &times);
+            build.bytes(emit)?
         }
     };
     output::write(&args.output, &bytes)?;
@@ -125,46 +122,52 @@ fn from_extension(path: &Path) -> Result<Emit> {
 }
 
 /// A lowered model on its way to a file.
-pub(super) struct Build<'a> {
-    source: &'a Source,
+pub(super) struct Build {
+    /// The model's file, for messages.
+    file: String,
     /// One per CPU level, in increasing order.
-    variants: Vec<(Artefact, CpuLevel)>,
+    variants: Vec<Variant>,
     triple: Triple,
     interface: Interface,
 }
 
-impl<'a> Build<'a> {
-    /// `symbol` is the prefix of the exported functions.
-    pub fn new(
-        source: &'a Source,
-        variants: Vec<(Artefact, CpuLevel)>,
+impl Build {
+    /// Lowers the model for each CPU; `symbol` is the prefix of the exported functions. What the
+    /// passes said and how long they took comes with it.
+    pub fn lower(
+        compiler: &Compiler,
+        source: Source,
+        cpus: &[Cpu],
         triple: Triple,
         symbol: String,
-    ) -> Build<'a> {
-        let interface = Interface {
-            name: source.module.name.clone(),
-            symbol,
-            inputs: source.inputs.clone(),
-            outputs: source.outputs.clone(),
-        };
-        Build { source, variants, triple, interface }
+    ) -> Result<(Build, Vec<Remark>, Vec<PassTime>)> {
+        let Source { file, module, inputs, outputs } = source;
+        let interface = Interface { name: module.name.clone(), symbol, inputs, outputs };
+        let (mut variants, mut remarks, mut times) = (vec![], vec![], vec![]);
+        // The last one may use the module up.
+        let mut modules: Vec<Module> = vec![module.clone(); cpus.len().saturating_sub(1)];
+        modules.push(module);
+        for (&cpu, module) in cpus.iter().zip(modules) {
+            let compiler = compiler.clone().cpu(cpu);
+            let lowered = compiler.lower_module(module, &file)?;
+            variants.push(Variant { module: lowered.module, cpu: compiler.level() });
+            remarks.extend(lowered.remarks);
+            times.extend(lowered.times);
+        }
+        Ok((Build { file, variants, triple, interface }, remarks, times))
     }
 
-    fn object(&self) -> Result<ObjectFile> {
-        let variants: Vec<aot::Variant> = self
-            .variants
-            .iter()
-            .map(|(lowered, cpu)| aot::Variant { module: &lowered.module, cpu: *cpu })
-            .collect();
-        aot::compile_variants(&variants, &self.interface, &self.triple)
-            .map_err(|e| self.source.codegen_error(e))
+    fn object(self) -> Result<ObjectFile> {
+        let Build { file, variants, triple, interface } = self;
+        aot::compile_variants(variants, &interface, &triple)
+            .map_err(|source| Error::Codegen { file, source })
     }
 
     /// The only variant.
-    fn only(&self, emit: Emit) -> Result<(&Module, Target)> {
-        match self.variants.as_slice() {
-            [(lowered, cpu)] => {
-                Ok((&lowered.module, Target { triple: self.triple.clone(), cpu: *cpu }))
+    fn only(mut self, emit: Emit) -> Result<(String, Module, Target)> {
+        match (self.variants.pop(), self.variants.is_empty()) {
+            (Some(Variant { module, cpu }), true) => {
+                Ok((self.file, module, Target { triple: self.triple, cpu }))
             }
             _ => {
                 let name = emit.to_possible_value();
@@ -175,12 +178,12 @@ impl<'a> Build<'a> {
         }
     }
 
-    fn listing(&self, emit: Emit) -> Result<Listing> {
-        let (module, target) = self.only(emit)?;
-        jit::listing(module, &target).map_err(|e| self.source.codegen_error(e))
+    fn listing(self, emit: Emit) -> Result<Listing> {
+        let (file, module, target) = self.only(emit)?;
+        jit::listing(module, &target).map_err(|source| Error::Codegen { file, source })
     }
 
-    fn bytes(&self, emit: Emit) -> Result<Vec<u8>> {
+    fn bytes(self, emit: Emit) -> Result<Vec<u8>> {
         Ok(match emit {
             Emit::Obj => self.object()?.bytes,
             Emit::Staticlib => {
@@ -194,15 +197,15 @@ impl<'a> Build<'a> {
             }
             Emit::Header => {
                 let mut arena_bytes = 0;
-                for (lowered, _) in &self.variants {
-                    let program = Program::read(&lowered.module);
-                    let program = program.map_err(|e| self.source.codegen_error(e))?;
+                for v in &self.variants {
+                    let program = Program::read(&v.module)
+                        .map_err(|source| Error::Codegen { file: self.file.clone(), source })?;
                     arena_bytes = arena_bytes.max(program.arena_bytes);
                 }
                 header::header(&self.interface, arena_bytes + crate::model::ARENA_SLACK)
                     .into_bytes()
             }
-            Emit::Kir => qcc_ir::text::print(self.only(emit)?.0).into_bytes(),
+            Emit::Kir => qcc_ir::text::print(&self.only(emit)?.1).into_bytes(),
             Emit::Clif => self.listing(emit)?.clif.into_bytes(),
             Emit::Asm => self.listing(emit)?.asm.into_bytes(),
             Emit::Qir | Emit::Report => unreachable!("made from the source by the caller"),
@@ -210,11 +213,12 @@ impl<'a> Build<'a> {
     }
 
     /// Links a shared library inside `folder`; its path.
-    pub fn link_in(&self, folder: &Path) -> Result<PathBuf> {
+    pub fn link_in(self, folder: &Path) -> Result<PathBuf> {
         let (from, to) = (folder.join("model.o"), folder.join("model.so"));
+        let file = self.file.clone();
+        let target = Target { triple: self.triple.clone(), cpu: self.variants[0].cpu };
         std::fs::write(&from, &self.object()?.bytes).map_err(|e| Error::io(&from, e))?;
-        let target = Target { triple: self.triple.clone(), cpu: self.variants[0].1 };
-        aot::link_shared(&from, &to, &target).map_err(|e| self.source.codegen_error(e))?;
+        aot::link_shared(&from, &to, &target).map_err(|source| Error::Codegen { file, source })?;
         Ok(to)
     }
 }

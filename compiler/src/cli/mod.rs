@@ -126,8 +126,25 @@ pub(crate) enum Outcome {
 /// Stack of the thread that works: models may nest deeply.
 const STACK_BYTES: usize = 256 << 20;
 
+/// Bytes from which a block of memory is mapped on its own.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const MAP_BYTES: libc::c_int = 64 << 10;
+
+/// Weights are copied a few times from file to code, and each copy is freed. glibc answers by taking
+/// blocks of that size from its heap, which then has holes for half of its size; so its thresholds
+/// are fixed, and the thread that works shares the one heap.
+fn give_freed_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: sets two numbers of the allocator, before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAP_BYTES);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Runs the command line; never panics.
 pub fn main() -> ExitCode {
+    give_freed_memory_back();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {

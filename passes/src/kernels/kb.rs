@@ -69,6 +69,7 @@ impl Kb {
     pub fn finish(mut self) -> Func {
         let ret = OpKind::from(core::Return {});
         self.func.push_op(self.region, ret, &[], &[], LocId(0));
+        self.func.shrink_to_fit();
         self.func
     }
     /// The first byte of buffer `i`.

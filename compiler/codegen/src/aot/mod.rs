@@ -28,7 +28,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
-use qcc_runtime::{AlignedBuf, CpuLevel, TensorDesc};
+use qcc_runtime::{CpuLevel, TensorDesc};
+use std::sync::Arc;
 use target_lexicon::Triple;
 
 /// What a compiled model looks like from outside.
@@ -61,25 +62,26 @@ pub struct ObjectFile {
 const ARENA_SLACK: usize = 64;
 
 /// A model lowered for one CPU level.
-#[derive(Clone, Copy, Debug)]
-pub struct Variant<'a> {
+#[derive(Clone, Debug)]
+pub struct Variant {
     /// At level loop.
-    pub module: &'a qcc_ir::Module,
+    pub module: qcc_ir::Module,
     /// What it may use.
     pub cpu: CpuLevel,
 }
 
-/// Compiles a loop-level module to an object file.
+/// Compiles a loop-level module to an object file. Functions and constants of the module are freed
+/// on the way.
 ///
 /// # Errors
 /// The target is not supported, a kernel cannot be emitted, or the code would need a symbol from
 /// elsewhere.
 pub fn compile_object(
-    module: &qcc_ir::Module,
+    module: qcc_ir::Module,
     interface: &Interface,
     target: &Target,
 ) -> Result<ObjectFile, CodegenError> {
-    compile_variants(&[Variant { module, cpu: target.cpu }], interface, &target.triple)
+    compile_variants(vec![Variant { module, cpu: target.cpu }], interface, &target.triple)
 }
 
 /// Compiles one model, lowered for several CPU levels, to an object file that picks the last of
@@ -88,30 +90,31 @@ pub fn compile_object(
 /// # Errors
 /// As [`compile_object`]; also where a program cannot ask the CPU.
 pub fn compile_variants(
-    variants: &[Variant],
+    variants: Vec<Variant>,
     interface: &Interface,
     triple: &Triple,
 ) -> Result<ObjectFile, CodegenError> {
     let symbol = &interface.symbol;
     check_symbol(symbol)?;
-    let target = |v: &Variant| Target { triple: triple.clone(), cpu: v.cpu };
-    let lowest = variants.iter().min_by_key(|v| v.cpu);
+    let target = |cpu| Target { triple: triple.clone(), cpu };
+    let levels: Vec<CpuLevel> = variants.iter().map(|v| v.cpu).collect();
+    let lowest = levels.iter().min().copied();
     let lowest = lowest.ok_or_else(|| CodegenError::Program("no CPU level".into()))?;
     let isa = target(lowest).isa(CodeModel::Object)?;
     let builder = ObjectBuilder::new(isa, symbol.clone(), default_libcall_names())
         .map_err(|e| CodegenError::backend(symbol, e))?;
     let mut out = ObjectModule::new(builder);
     let mut sizes = Sizes::default();
-    if let [only] = variants {
-        define_runs(&mut out, only.module, &target(only), (symbol, Linkage::Export), &mut sizes)?;
-    } else {
-        let mut runs = Vec::new();
-        for v in variants {
-            let prefix = format!("{symbol}_{}", v.cpu.name().replace('-', "_"));
-            let names = (prefix.as_str(), Linkage::Local);
-            runs.push(define_runs(&mut out, v.module, &target(v), names, &mut sizes)?);
-        }
-        let levels: Vec<CpuLevel> = variants.iter().map(|v| v.cpu).collect();
+    let mut runs = Vec::new();
+    for Variant { module, cpu } in variants {
+        let own = format!("{symbol}_{}", cpu.name().replace('-', "_"));
+        let names = match levels.len() {
+            1 => (symbol.as_str(), Linkage::Export),
+            _ => (own.as_str(), Linkage::Local),
+        };
+        runs.push(define_runs(&mut out, module, &target(cpu), names, &mut sizes)?);
+    }
+    if levels.len() > 1 {
         dispatch::define(&mut out, symbol, triple, (&levels, &runs))?;
     }
     define_reset(&mut out, symbol)?;
@@ -134,26 +137,38 @@ struct Sizes {
 /// Defines `<prefix>_run` and `<prefix>_run_parallel` of one variant, with kernels and constants.
 fn define_runs(
     out: &mut ObjectModule,
-    module: &qcc_ir::Module,
+    mut module: qcc_ir::Module,
     target: &Target,
     (prefix, linkage): (&str, Linkage),
     sizes: &mut Sizes,
 ) -> Result<[FuncId; 2], CodegenError> {
-    let mut program = Program::read(module)?;
+    let mut program = Program::read(&module)?;
+    module.data.clear();
     let mut emitter = ClifEmitter::new(&target.isa(CodeModel::Object)?, false);
-    sizes.consts += program.consts.len();
+    sizes.consts += program.const_bytes;
     sizes.arena = sizes.arena.max(program.arena_bytes);
-    let consts = program.consts.bytes().to_vec();
-    program.consts = AlignedBuf::zeroed(0);
-    let consts = define_bytes(out, &format!("{prefix}_consts"), consts)?;
-    let kernels = program::define_kernels(out, module, prefix, &mut emitter)?;
+    let kernels = program::define_kernels(out, &mut module, prefix, &mut emitter)?;
     sizes.code += kernels.code_bytes;
+    // After the kernels, whose IR is gone by now.
+    let consts = join(std::mem::take(&mut program.consts), program.const_bytes);
+    let consts = define_bytes(out, &format!("{prefix}_consts"), consts)?;
     let links = Links { program: &program, kernels: &kernels, consts: ConstBase::Symbol(consts) };
     let (name, all) = (format!("{prefix}_run"), 0..program.steps.len());
     let run = program::define_entry(out, &name, linkage, links, all)?;
     let name = format!("{prefix}_run_parallel");
     let parallel = parallel::define_run_parallel(out, &name, linkage, links, run)?;
     Ok([run, parallel])
+}
+
+/// The constants in their places, in `n_bytes` bytes.
+fn join(parts: Vec<Arc<[u8]>>, n_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(n_bytes);
+    for part in parts {
+        out.resize(out.len().next_multiple_of(ALIGN), 0);
+        out.extend_from_slice(&part);
+    }
+    out.resize(n_bytes, 0);
+    out
 }
 
 /// Fails unless `symbol` is a C identifier: it becomes part of names in C.

@@ -76,7 +76,7 @@ pub fn run_jit(
     x: &[u8],
     y_bytes: usize,
 ) -> Result<Vec<u8>, CodegenError> {
-    let jit = JitProgram::compile(m, &Target::host(cpu), JitOptions::default())?;
+    let jit = JitProgram::compile(m.clone(), &Target::host(cpu), JitOptions::default())?;
     let mut arena = AlignedBuf::zeroed(jit.program.arena_bytes + 64);
     let mut padded = x.to_vec();
     padded.resize(x.len() + 64, 0x5A);
@@ -105,7 +105,7 @@ pub fn levels(arch: Arch) -> impl Iterator<Item = CpuLevel> {
 /// [`ADD_ONE`] as an object for `triple`.
 pub fn add_one_object(triple: &str, cpu: CpuLevel, symbol: &str) -> ObjectFile {
     let interface = add_one_interface(symbol);
-    compile_object(&module(ADD_ONE), &interface, &target(triple, cpu)).expect("compiles")
+    compile_object(module(ADD_ONE), &interface, &target(triple, cpu)).expect("compiles")
 }
 
 /// Whether all tools can be started; prints what is missing.

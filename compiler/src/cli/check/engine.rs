@@ -1,7 +1,7 @@
 //! What computes the outputs that are checked.
 
 use crate::cli::compile::Build;
-use crate::{Compiler, Error, Result, Session, Source};
+use crate::{Compiler, Cpu, Error, Result, Session, Source};
 use qcc_codegen::Target;
 use qcc_passes::Remark;
 use qcc_runtime::abi::{QccInfoFn, QccModelInfo, QccRunParallelFn};
@@ -35,16 +35,15 @@ impl Engine {
             EngineKind::Jit => Engine::Jit(Box::new(compiler.compile(source)?.session())),
             EngineKind::Interpreter => Engine::Interpreter,
             EngineKind::Aot => {
-                let lowered = compiler.lower(source)?;
                 let target = Target::host(compiler.level());
                 if !target.cpu.runs_here() {
                     let what = format!("CPU level '{}' does not run on this machine", target.cpu);
                     return Err(Error::Input(what));
                 }
-                let remarks = lowered.remarks.clone();
-                let variants = vec![(lowered, target.cpu)];
-                let build = Build::new(source, variants, target.triple, SYMBOL.into());
-                let library = Library::load(&build, compiler.thread_count())?;
+                let (cpus, symbol) = ([Cpu::level(target.cpu)], SYMBOL.to_string());
+                let (build, remarks, _) =
+                    Build::lower(compiler, source.clone(), &cpus, target.triple, symbol)?;
+                let library = Library::load(build, compiler.thread_count())?;
                 Engine::Aot(Box::new(library), remarks)
             }
         })
@@ -89,7 +88,7 @@ pub struct Library {
 }
 
 impl Library {
-    fn load(build: &Build, threads: usize) -> Result<Library> {
+    fn load(build: Build, threads: usize) -> Result<Library> {
         let no_threads = |e| Error::Input(format!("{threads} threads: {e}"));
         let pool = Pool::new(threads).map_err(no_threads)?;
         let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
