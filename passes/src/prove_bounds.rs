@@ -108,7 +108,8 @@ impl<'a> Prover<'a> {
                 self.affine(op, operands[0], &operands[1..], &s.strides, s.offset, 16, Use::Read);
             }
             loops::Op::LoadLow64(s) => {
-                self.affine(op, operands[0], &operands[1..], &s.strides, s.offset, 8, Use::Read);
+                let half = self.width(self.f.result(op)) / 2;
+                self.affine(op, operands[0], &operands[1..], &s.strides, s.offset, half, Use::Read);
             }
             loops::Op::Store(s) => {
                 let bytes = self.width(operands[0]);

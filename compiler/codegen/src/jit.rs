@@ -1,7 +1,8 @@
 //! Programs compiled into this process.
 
 use crate::CodegenError;
-use crate::clif::{ClifEmitter, Listing};
+use crate::clif::Listing;
+use crate::emitters::Emitters;
 use crate::isa::{CodeModel, Target};
 use crate::parallel;
 use crate::program::{self, CONST_SLACK, ConstBase, Links, Program};
@@ -61,7 +62,7 @@ impl JitProgram {
         let parts = std::mem::take(&mut program.consts);
         let consts = AlignedBuf::from_parts(parts, program.const_bytes - CONST_SLACK, CONST_SLACK);
         let isa = target.isa(CodeModel::Jit)?;
-        let mut emitter = ClifEmitter::new(&isa, false);
+        let mut emitter = Emitters::new(target, &isa, false);
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
         let memory = ArenaMemoryProvider::new_with_size(code_reserve(&module))
             .map_err(|e| CodegenError::backend("code memory", e))?;
@@ -173,7 +174,7 @@ fn code_reserve(module: &qcc_ir::Module) -> usize {
 /// As [`JitProgram::compile`].
 pub fn listing(mut module: qcc_ir::Module, target: &Target) -> Result<Listing, CodegenError> {
     let isa = target.isa(CodeModel::Object)?;
-    let mut emitter = ClifEmitter::new(&isa, true);
+    let mut emitter = Emitters::new(target, &isa, true);
     let builder = cranelift_object::ObjectBuilder::new(isa, "listing", default_libcall_names())
         .map_err(|e| CodegenError::backend("listing", e))?;
     let mut object = cranelift_object::ObjectModule::new(builder);

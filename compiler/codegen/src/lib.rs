@@ -7,14 +7,17 @@
 //! After `qcc_ir::verify` and `prove-bounds` accept a module, emission may return an error but
 //! never panics, and no emitted access leaves its buffer.
 
+mod addr;
 pub mod aot;
 pub mod clif;
+mod emitters;
 mod error;
 pub mod header;
 pub mod isa;
 pub mod jit;
 mod parallel;
 pub mod program;
+pub mod wide;
 
 pub use error::CodegenError;
 pub use isa::Target;

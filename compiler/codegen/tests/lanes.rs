@@ -13,6 +13,9 @@ use qcc_runtime::{DType, TensorDesc};
 use std::path::Path;
 use std::process::Command;
 
+/// Bytes of a vector.
+const WIDTH: usize = 16;
+
 /// All cases that a level has, their module, and the expected output.
 struct Suite {
     cases: Vec<Case>,
@@ -24,14 +27,14 @@ struct Suite {
 impl Suite {
     fn of(cpu: CpuLevel) -> Suite {
         let no_fma = matches!(cpu, CpuLevel::X86Baseline | CpuLevel::X86V2);
-        let (cases, x) = (cases(!no_fma), input());
-        let module = module(&source(&cases));
+        let (cases, x) = (cases(!no_fma, WIDTH), input(WIDTH));
+        let module = module(&source(&cases, WIDTH));
         let expected = interpret(&module, &x);
         Suite { cases, module, x, expected }
     }
 
     fn check(&self, found: &[u8], at: &str) {
-        let size = ROWS * 16;
+        let size = ROWS * WIDTH;
         assert_eq!(found.len(), self.expected.len(), "{at}");
         let same = |k: &usize| found[k * size..][..size] == self.expected[k * size..][..size];
         let wrong: Vec<String> = (0..self.cases.len())
@@ -98,7 +101,7 @@ fn every_op_in_objects_for_aarch64() {
 
 #[test]
 fn every_op_of_the_table_has_a_case() {
-    let cases = cases(true);
+    let cases = cases(true, WIDTH);
     for spec in OpKind::all_specs().filter(|s| s.name.starts_with("loop.")) {
         let tested = cases.iter().any(|c| c.op == spec.name) || MEMORY.contains(spec.name);
         assert!(tested, "no case for {}", spec.name);
@@ -182,7 +185,7 @@ data @t = hex"TABLE"
 fn memory_and_loops() {
     let table: String = (0..640u32).map(|i| format!("{:02x}", i * 7 % 251)).collect();
     let m = module(&MEMORY.replace("TABLE", &table));
-    let x = &input()[..64];
+    let x = &input(WIDTH)[..64];
     // Bytes that no kernel writes are not compared.
     let expected = interpret(&m, x);
     let written = |i: &usize| expected[*i] != 0xA5;
@@ -222,8 +225,8 @@ fn what_a_level_has_not_is_an_error() {
     assert_eq!(fma(CpuLevel::X86Baseline), expected);
     assert_eq!(fma(CpuLevel::X86V2), expected);
     let cpu = CpuLevel::X86V3;
-    let wide = error_of("loop.add(%a, %a)", "vec<i32x8>", "vec<i32x8>", cpu).to_string();
-    assert_eq!(wide, "kernel 'k': a vector of 256 bits; this emitter has 128");
+    let wide = error_of("loop.add(%a, %a)", "vec<i32x16>", "vec<i32x16>", cpu).to_string();
+    assert_eq!(wide, "kernel 'k': a vector of 512 bits; CPU level 'x86-64-v3' has none");
     let divide = error_of("loop.div_s(%a) {by = 128}", "i8", "i8", cpu).to_string();
     assert_eq!(divide, "kernel 'k': a division of 8 bits by 128");
 }

@@ -1,8 +1,9 @@
-//! Kernels: counted loops over byte buffers, scalars and 128-bit vectors.
+//! Kernels: counted loops over byte buffers, scalars and vectors of 128, 256 or 512 bits, all
+//! vectors of a kernel being of one width.
 //!
 //! Integers have no sign here: the op says how it reads them, and dtypes are i8, i16, i32, i64,
-//! f32 and f64. All integer arithmetic wraps. Vector ops work lane by lane, and shuffles within
-//! 128 bits, so a kernel means the same at any width.
+//! f32 and f64. All integer arithmetic wraps. Vector ops work lane by lane; shuffles, packs,
+//! unpacks and widening work inside each 128 bits, the same in each.
 //!
 //! An address is `buffer + offset + Σ var_k · strides_k` bytes, where every `var` is a loop
 //! variable with a static range: `prove-bounds` shows each access in bounds by interval
@@ -71,7 +72,8 @@ dialect! { Loop;
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),
     };
-    /// Reads 8 bytes into the low half of a vector; the high half is zero.
+    /// Reads 8 bytes per 128 bits, one group after another, into the low halves of those; the
+    /// high halves are zero.
     LoadLow64 "loop.load_low64" (mem: one Mem, vars: many Index) -> (value: one Vector) {
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),
@@ -81,7 +83,7 @@ dialect! { Loop;
         offset: i64 = 0,
         strides: Vec<i64> = Vec::new(),
     };
-    /// Writes the low `bytes` bytes (4 or 8) of a vector.
+    /// Writes the low `bytes` bytes of a vector: 4 or 8, beyond 128 bits any number.
     StoreLow "loop.store_low" (value: one Vector, mem: one Mem, vars: many Index) -> () {
         bytes: u32,
         offset: i64 = 0,
@@ -170,7 +172,7 @@ dialect! { Loop;
     Trunc "loop.trunc" (x: one Scalar) -> (y: one Scalar) {} pure;
     /// signed integer to float, nearest even; same lane count, i32→f32 or scalar i32/i64→f32/f64
     IntToFloat "loop.int_to_float" (x: one Lanes) -> (y: one Lanes) {} pure;
-    /// i32x4 → f64x2 of lanes 0 and 1 (exact)
+    /// i32x4 → f64x2 of lanes 0 and 1 (exact), in each 128 bits
     IntToFloatLow "loop.int_to_float_low" (x: one Vector) -> (y: one Vector) {} pure;
     /// float to signed integer toward zero, saturating, NaN → 0; scalars f32/f64 → i32/i64
     FloatToInt "loop.float_to_int" (x: one Scalar) -> (y: one Scalar) {} pure;
@@ -195,7 +197,7 @@ dialect! { Loop;
     UnpackLow "loop.unpack_low" (a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
     /// a0 b0 a1 b1 … from the high halves
     UnpackHigh "loop.unpack_high" (a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
-    /// Bytes of a (0–15) and b (16–31) chosen by a constant mask of 16.
+    /// Bytes of a (0–15) and b (16–31) chosen by a constant mask of 16, the same in each 128 bits.
     Shuffle "loop.shuffle" (a: one Vector, b: one Vector) -> (y: one Vector) {
         mask: Vec<u32>,
     } pure;

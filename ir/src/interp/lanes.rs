@@ -73,8 +73,49 @@ fn float_bits(elem: DType, v: f64) -> u64 {
     }
 }
 
+/// Bytes that shuffles and width changes stay inside of.
+const BLOCK: usize = 16;
+
 /// The result, of type `ty`, of a pure op; `None` when `op` is none.
 pub(super) fn eval(op: &Op, xs: &[&Lanes], ty: Ty) -> Option<Lanes> {
+    match xs {
+        [x, ..] if x.bytes.len() > BLOCK && works_in_blocks(op) => eval_blocks(op, xs, ty),
+        _ => eval_whole(op, xs, ty),
+    }
+}
+
+/// Ops that do in each 128 bits what they do in a vector of 128 bits.
+fn works_in_blocks(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::IntToFloatLow(_)
+            | Op::WidenLowS(_)
+            | Op::WidenHighS(_)
+            | Op::WidenLowU(_)
+            | Op::WidenHighU(_)
+            | Op::PackS(_)
+            | Op::PackU(_)
+            | Op::UnpackLow(_)
+            | Op::UnpackHigh(_)
+            | Op::Shuffle(_)
+    )
+}
+
+fn eval_blocks(op: &Op, xs: &[&Lanes], (elem, n): Ty) -> Option<Lanes> {
+    let blocks = xs[0].bytes.len() / BLOCK;
+    let ty = (elem, (usize::from(n) / blocks) as u8);
+    let mut bytes = SmallVec::new();
+    for k in 0..blocks {
+        let at = k * BLOCK..(k + 1) * BLOCK;
+        let block = |x: &&Lanes| Some(Lanes::from_bytes(x.elem, x.bytes.get(at.clone())?));
+        let parts: SmallVec<[Lanes; 3]> = xs.iter().map(block).collect::<Option<_>>()?;
+        let parts: SmallVec<[&Lanes; 3]> = parts.iter().collect();
+        bytes.extend_from_slice(&eval_whole(op, &parts, ty)?.bytes);
+    }
+    Some(Lanes { elem, bytes })
+}
+
+fn eval_whole(op: &Op, xs: &[&Lanes], ty: Ty) -> Option<Lanes> {
     match (op, xs) {
         (Op::Iconst(o), _) => Some(Lanes::build(ty, |_| o.value as u64)),
         (Op::Fconst(o), _) => Some(Lanes::build(ty, |_| float_bits(ty.0, o.value))),
@@ -266,6 +307,18 @@ mod tests {
         assert_eq!(signed(loops::PackS {}, &[&a, &b], ty)[..4], [32767, -32768, 5, -5]);
         let y = signed(loops::PackU {}, &[&a, &b], ty);
         assert_eq!(y[..4], [-1, 0, 5, 0]); // 65535 read with sign
+    }
+
+    #[test]
+    fn packs_stay_inside_128_bits() {
+        let a = vector(DType::I32, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let b = vector(DType::I32, &[10, 20, 30, 40, 50, 60, 70, 80]);
+        let y = signed(loops::PackS {}, &[&a, &b], (DType::I16, 16));
+        assert_eq!(y, [1, 2, 3, 4, 10, 20, 30, 40, 5, 6, 7, 8, 50, 60, 70, 80]);
+        let y = signed(loops::WidenHighS {}, &[&a], (DType::I64, 4));
+        assert_eq!(y, [3, 4, 7, 8]);
+        let y = signed(loops::UnpackLow {}, &[&a, &b], (DType::I32, 8));
+        assert_eq!(y, [1, 10, 2, 20, 5, 50, 6, 60]);
     }
 
     #[test]

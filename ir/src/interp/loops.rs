@@ -200,9 +200,11 @@ impl<'a> Kernel<'a> {
                 self.define(op, four.iter().copied().cycle().take(n).collect())
             }
             (Op::LoadLow64(o), [mem, vars @ ..]) => {
-                let mut bytes = self.read(*mem, (o.offset, vars, &o.strides), 8, 8)?;
                 let (elem, n) = self.ty(self.f.result(op))?;
-                bytes.resize(elem.size() * usize::from(n), 0);
+                let half = (elem.size() * usize::from(n) / 2).max(8);
+                let packed = self.read(*mem, (o.offset, vars, &o.strides), half, half)?;
+                let spread = packed.chunks(8).flat_map(|low| low.iter().chain(&[0; 8]));
+                let bytes = spread.copied().collect();
                 self.define(op, bytes)
             }
             (Op::Lookup(o), [mem, index, vars @ ..]) => {

@@ -18,7 +18,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("address_c1", "a load or store has one stride per loop variable"),
     ("address_c2", "stores go to buffers that are not const"),
     ("load_splat32_c1", "the result is a vector of i8"),
-    ("store_low_c1", "4 or 8 bytes"),
+    ("store_low_c1", "4 or 8 bytes; of a vector wider than 128 bits, 1 to all"),
     ("lookup_c1", "the index is i32, lo ≤ hi"),
     ("iconst_c1", "the type is an integer type that holds the value, read with or without sign"),
     ("fconst_c1", "the type is a float type that holds exactly the value"),
@@ -68,7 +68,9 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         Store(o) => store(c, &o.strides),
         StoreLow(o) => {
             store(c, &o.strides);
-            c.require(1, matches!(o.bytes, 4 | 8), || format!("{} bytes", o.bytes));
+            let all = bytes(operand(c, 0)) as u32;
+            let fits = matches!(o.bytes, 4 | 8) || all > 16 && (1..=all).contains(&o.bytes);
+            c.require(1, fits, || format!("{} bytes", o.bytes));
         }
         Lookup(o) => lookup(c, o),
         Iconst(o) => iconst(c, o.value),

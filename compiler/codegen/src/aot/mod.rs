@@ -18,7 +18,7 @@ pub use archive::archive;
 pub use link::link_shared;
 
 use crate::CodegenError;
-use crate::clif::ClifEmitter;
+use crate::emitters::Emitters;
 use crate::isa::{CodeModel, Target};
 use crate::parallel;
 use crate::program::{self, ALIGN, ConstBase, Links, Program};
@@ -144,7 +144,7 @@ fn define_runs(
 ) -> Result<[FuncId; 2], CodegenError> {
     let mut program = Program::read(&module)?;
     module.data.clear();
-    let mut emitter = ClifEmitter::new(&target.isa(CodeModel::Object)?, false);
+    let mut emitter = Emitters::new(target, &target.isa(CodeModel::Object)?, false);
     sizes.consts += program.const_bytes;
     sizes.arena = sizes.arena.max(program.arena_bytes);
     let kernels = program::define_kernels(out, &mut module, prefix, &mut emitter)?;

@@ -1,12 +1,16 @@
-//! One kernel per lane op and type, over rows of operands, special values among them.
+//! One kernel per lane op and type, over rows of operands, special values among them, with
+//! vectors of 128, 256 or 512 bits.
 
 use std::fmt::Write;
 
 /// Rows of operands per kernel.
 pub const ROWS: usize = 64;
-/// Bytes per row: three operands of 16.
-const ROW: usize = 48;
-const SECTION: usize = ROWS * ROW;
+/// Operands per row, of `width` bytes each.
+const OPERANDS: usize = 3;
+/// Bytes of the rows of one [`Fill`].
+const fn section(width: usize) -> usize {
+    ROWS * OPERANDS * width
+}
 
 /// What operands are filled with; each has a section of the input.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -17,13 +21,18 @@ pub enum Fill {
     F32,
     /// f64 that make no NaN.
     F64,
+    /// f32 that are not negative: a root of those is a NaN, whose sign machines choose.
+    RootF32,
+    /// f64 that are not negative.
+    RootF64,
     /// f32 with infinities, NaN, ties, ends of the integer ranges.
     AnyF32,
     /// f64, likewise.
     AnyF64,
 }
 
-const FILLS: [Fill; 5] = [Fill::Bits, Fill::F32, Fill::F64, Fill::AnyF32, Fill::AnyF64];
+const FILLS: [Fill; 7] =
+    [Fill::Bits, Fill::F32, Fill::F64, Fill::RootF32, Fill::RootF64, Fill::AnyF32, Fill::AnyF64];
 
 /// An op: `result = op(operands)`.
 #[derive(Clone, Debug)]
@@ -47,8 +56,27 @@ impl Case {
 }
 
 const INTS: [&str; 4] = ["i8", "i16", "i32", "i64"];
-const INT_VECTORS: [&str; 4] = ["vec<i8x16>", "vec<i16x8>", "vec<i32x4>", "vec<i64x2>"];
-const FLOATS: [&str; 4] = ["f32", "f64", "vec<f32x4>", "vec<f64x2>"];
+
+/// The vector types of `width` bytes, by name.
+struct Vectors {
+    ints: [String; 4],
+    f32: String,
+    f64: String,
+}
+
+impl Vectors {
+    fn of(width: usize) -> Vectors {
+        let named = |elem: &str| format!("vec<{elem}x{}>", 8 * width / bits(elem) as usize);
+        Vectors { ints: INTS.map(named), f32: named("f32"), f64: named("f64") }
+    }
+    fn ints(&self) -> [&str; 4] {
+        [0, 1, 2, 3].map(|i| self.ints[i].as_str())
+    }
+    /// Scalars, then vectors.
+    fn floats(&self) -> [&str; 4] {
+        ["f32", "f64", &self.f32, &self.f64]
+    }
+}
 
 fn bits(ty: &str) -> u32 {
     let digits = |s: &str| s.chars().take_while(char::is_ascii_digit).collect::<String>();
@@ -61,8 +89,11 @@ fn mask_of(ty: &str) -> String {
     if ty.starts_with("vec") { ty.replace('f', "i") } else { "i8".into() }
 }
 
-/// Every pure lane op of the dialect at every type it has; with `fma`, also that one.
-pub fn cases(fma: bool) -> Vec<Case> {
+/// Every pure lane op of the dialect at every type it has, vectors being of `width` bytes; with
+/// `fma`, also that one.
+pub fn cases(fma: bool, width: usize) -> Vec<Case> {
+    let vectors = Vectors::of(width);
+    let (int_vectors, floats) = (vectors.ints(), vectors.floats());
     let mut all = vec![];
     let mut add = |op: &str, attrs: &str, operands: &[&str], result: &str| {
         all.push(Case {
@@ -73,7 +104,7 @@ pub fn cases(fma: bool) -> Vec<Case> {
             fill: Case::fill_for(operands.first().unwrap_or(&"")),
         });
     };
-    for ty in INTS.iter().chain(&INT_VECTORS) {
+    for ty in INTS.iter().chain(&int_vectors) {
         for op in ["add", "sub", "mul", "and", "or", "xor", "min_s", "max_s", "min_u", "max_u"] {
             add(op, "", &[ty, ty], ty);
         }
@@ -107,23 +138,23 @@ pub fn cases(fma: bool) -> Vec<Case> {
         add("select", "", &["i8", ty, ty], ty);
     }
     for (scalar, vector) in
-        INTS.iter().zip(INT_VECTORS).chain(FLOATS.iter().zip(&FLOATS[2..]).map(|(a, b)| (a, *b)))
+        INTS.iter().zip(int_vectors).chain(floats.iter().zip(&floats[2..]).map(|(a, b)| (a, *b)))
     {
         add("splat", "", &[scalar], vector);
-        let lanes = 128 / bits(scalar);
+        let lanes = 8 * width as u32 / bits(scalar);
         for lane in [0, lanes / 2, lanes - 1] {
             add("extract", &format!("{{lane = {lane}}}"), &[vector], scalar);
         }
         add("unpack_low", "", &[vector, vector], vector);
         add("unpack_high", "", &[vector, vector], vector);
-        for other in INT_VECTORS.iter().chain(&FLOATS[2..]) {
+        for other in int_vectors.iter().chain(&floats[2..]) {
             add("bitcast", "", &[vector], other);
         }
     }
     for (a, b) in [("i32", "f32"), ("f32", "i32"), ("i64", "f64"), ("f64", "i64"), ("f32", "f32")] {
         add("bitcast", "", &[a], b);
     }
-    for ty in FLOATS {
+    for ty in floats {
         for op in ["fadd", "fsub", "fmul", "fdiv"] {
             add(op, "", &[ty, ty], ty);
         }
@@ -138,45 +169,51 @@ pub fn cases(fma: bool) -> Vec<Case> {
         add("int_to_float", "", &[from], "f32");
         add("int_to_float", "", &[from], "f64");
     }
-    add("int_to_float", "", &["vec<i32x4>"], "vec<f32x4>");
-    add("int_to_float_low", "", &["vec<i32x4>"], "vec<f64x2>");
-    for pair in INT_VECTORS.windows(2) {
+    add("int_to_float", "", &[int_vectors[2]], &vectors.f32);
+    add("int_to_float_low", "", &[int_vectors[2]], &vectors.f64);
+    for pair in int_vectors.windows(2) {
         for op in ["widen_low_s", "widen_high_s", "widen_low_u", "widen_high_u"] {
             add(op, "", &[pair[0]], pair[1]);
         }
     }
-    for (from, to) in [("vec<i32x4>", "vec<i16x8>"), ("vec<i16x8>", "vec<i8x16>")] {
+    for (from, to) in [(int_vectors[2], int_vectors[1]), (int_vectors[1], int_vectors[0])] {
         add("pack_s", "", &[from, from], to);
         add("pack_u", "", &[from, from], to);
     }
     for mask in MASKS {
-        for ty in [INT_VECTORS[0], INT_VECTORS[2]] {
+        for ty in [int_vectors[0], int_vectors[2]] {
             add("shuffle", &format!("{{mask = {mask:?}}}"), &[ty, ty], ty);
         }
     }
     for signs in ["u8s8", "s8s8"] {
-        let bytes = INT_VECTORS[0];
+        let bytes = int_vectors[0];
         add(
             "dot4",
             &format!("{{signs = {signs}}}"),
-            &[INT_VECTORS[2], bytes, bytes],
-            INT_VECTORS[2],
+            &[int_vectors[2], bytes, bytes],
+            int_vectors[2],
         );
     }
-    add("dot2", "", &[INT_VECTORS[2], INT_VECTORS[1], INT_VECTORS[1]], INT_VECTORS[2]);
-    any_float(&mut all);
+    add("dot2", "", &[int_vectors[2], int_vectors[1], int_vectors[1]], int_vectors[2]);
+    any_float(&mut all, floats);
     all
 }
 
-/// Ops that meet NaN and infinities.
-fn any_float(all: &mut Vec<Case>) {
+/// Ops that meet NaN and infinities; roots.
+fn any_float(all: &mut Vec<Case>, floats: [&str; 4]) {
     let mut add = |op: &str, attrs: &str, operands: &[&str], result: &str| {
-        let fill = if operands[0].contains("f32") { Fill::AnyF32 } else { Fill::AnyF64 };
+        let fill = match (op, operands[0].contains("f32")) {
+            ("fsqrt", true) => Fill::RootF32,
+            ("fsqrt", false) => Fill::RootF64,
+            (_, true) => Fill::AnyF32,
+            (_, false) => Fill::AnyF64,
+        };
         let operands = operands.iter().map(|s| s.to_string()).collect();
         let (op, attrs, result) = (format!("loop.{op}"), attrs.into(), result.into());
         all.push(Case { op, attrs, operands, result, fill });
     };
-    for ty in FLOATS {
+    for ty in floats {
+        add("fsqrt", "", &[ty], ty);
         for pred in ["eq", "ne", "lt", "le", "gt", "ge"] {
             add("fcmp", &format!("{{pred = {pred}}}"), &[ty, ty], &mask_of(ty));
         }
@@ -200,18 +237,18 @@ const MASKS: [[u32; 16]; 8] = [
     [0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29],
 ];
 
-/// A module that runs every case, one kernel each; its output has [`ROWS`]·16 bytes per case.
-pub fn source(cases: &[Case]) -> String {
+/// A module that runs every case, one kernel each; its output has [`ROWS`]·`width` bytes per case.
+pub fn source(cases: &[Case], width: usize) -> String {
     let mut kernels = String::new();
     let mut calls = String::new();
     for (k, case) in cases.iter().enumerate() {
-        kernels += &kernel(k, case);
-        let from = FILLS.iter().position(|&f| f == case.fill).expect("listed") * SECTION;
-        let to = k * ROWS * 16;
+        kernels += &kernel(k, case, width);
+        let fill = FILLS.iter().position(|&f| f == case.fill).expect("listed");
+        let (from, to) = (fill * section(width), k * ROWS * width);
         writeln!(calls, "    loop.call(%x, %y) {{kernel = \"k{k}\", offsets = [{from}, {to}]}}")
             .expect("a string");
     }
-    let (x, y) = (SECTION * FILLS.len(), cases.len() * ROWS * 16);
+    let (x, y) = (section(width) * FILLS.len(), cases.len() * ROWS * width);
     format!(
         "module @lanes level(loop) numerics(tflite) {{\n{kernels}\
          func @main(%a: mem<0, slack=64>, %x: mem<{x}, slack=64>, %y: mem<{y}>) \
@@ -219,35 +256,39 @@ pub fn source(cases: &[Case]) -> String {
     )
 }
 
-fn kernel(k: usize, case: &Case) -> String {
+fn kernel(k: usize, case: &Case, width: usize) -> String {
     let mut body = String::new();
+    let row = OPERANDS * width;
     for (i, ty) in case.operands.iter().enumerate() {
-        let at = 16 * i;
-        writeln!(body, "      %o{i} = loop.load %x[%i*{ROW} + {at}] : {ty}").expect("a string");
+        let at = width * i;
+        writeln!(body, "      %o{i} = loop.load %x[%i*{row} + {at}] : {ty}").expect("a string");
     }
     let names: Vec<_> = (0..case.operands.len()).map(|i| format!("%o{i}")).collect();
     // A select on vectors wants a mask, so it is tested with the comparison that makes one.
     let Case { op, attrs, result, .. } = case;
     format!(
-        "  kernel @k{k}(%x: mem<{SECTION}, slack=64>, %y: mem<{size}>) {{\n    \
-         %zero = loop.iconst() {{value = 0}} : vec<i8x16>\n    \
+        "  kernel @k{k}(%x: mem<{section}, slack=64>, %y: mem<{size}>) {{\n    \
+         %zero = loop.iconst() {{value = 0}} : vec<i8x{width}>\n    \
          loop.for %i = 0 to {ROWS} {{\n{body}      \
-         loop.store %zero, %y[%i*16]\n      \
+         loop.store %zero, %y[%i*{width}]\n      \
          %r = {op}({names}) {attrs} : {result}\n      \
-         loop.store %r, %y[%i*16]\n      loop.yield\n    }}\n    return\n  }}\n",
-        size = ROWS * 16,
+         loop.store %r, %y[%i*{width}]\n      loop.yield\n    }}\n    return\n  }}\n",
+        section = section(width),
+        size = ROWS * width,
         names = names.join(", "),
     )
 }
 
-/// The input: a section per [`Fill`].
-pub fn input() -> Vec<u8> {
+/// The input: a section per [`Fill`], for vectors of `width` bytes.
+pub fn input(width: usize) -> Vec<u8> {
     let mut rng = Rng(0x9E37_79B9_7F4A_7C15);
     let mut out = vec![];
     for fill in FILLS {
         for row in 0..ROWS {
-            for operand in 0..3 {
-                out.extend(rng.operand(fill, row, operand));
+            for operand in 0..OPERANDS {
+                for _ in 0..width / 16 {
+                    out.extend(rng.operand(fill, row, operand));
+                }
             }
         }
     }
@@ -273,6 +314,10 @@ impl Rng {
             Fill::Bits => (0..16).map(|_| self.byte(row)).collect(),
             Fill::F32 => (0..4).flat_map(|_| (self.float(operand) as f32).to_le_bytes()).collect(),
             Fill::F64 => (0..2).flat_map(|_| self.float(operand).to_le_bytes()).collect(),
+            Fill::RootF32 => {
+                (0..4).flat_map(|_| (self.float(operand).abs() as f32).to_le_bytes()).collect()
+            }
+            Fill::RootF64 => (0..2).flat_map(|_| self.float(operand).abs().to_le_bytes()).collect(),
             Fill::AnyF32 => (0..4).flat_map(|_| (self.any() as f32).to_le_bytes()).collect(),
             Fill::AnyF64 => (0..2).flat_map(|_| self.any().to_le_bytes()).collect(),
         }
