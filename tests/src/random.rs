@@ -3,7 +3,7 @@
 use qcc_ir::builder::Builder;
 use qcc_ir::dialect::OpKind;
 use qcc_ir::dialect::quant::{
-    Act, Add, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
+    Act, Add, ArgMax, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
     Requantize, Reshape, ResizeBilinear, Softmax, Split,
 };
 use qcc_ir::{
@@ -86,6 +86,10 @@ pub fn graph(seed: u64) -> Module {
     let other = g.some_value();
     if other != last && other != g.values[0] && g.random.one_in(3) {
         results.push(other);
+    }
+    if g.random.one_in(4) {
+        let x = g.some_value();
+        results.extend(g.arg_max(x));
     }
     g.b.ret(&results);
     module
@@ -341,6 +345,18 @@ impl Graph<'_> {
         let q = QuantType::per_tensor(self.dtype, 1.0 / 256.0, zero);
         let (y, beta) = (quantized(&self.shape(x), &q), self.random.pick(&[1.0, 1.0, 0.5, 2.0]));
         self.push(Softmax { beta }, &[x], y);
+    }
+
+    /// Indices of extremes along any axis, most often the last; none of an empty axis.
+    fn arg_max(&mut self, x: Value) -> Option<Value> {
+        let mut shape = self.shape(x);
+        let last = shape.len() - 1;
+        let axis =
+            if self.random.one_in(3) { self.random.range(0, last as i64) } else { last as i64 };
+        let extent = shape.remove(axis as usize);
+        let ty = Type::tensor(&shape, self.random.pick(&[DType::I32, DType::I64]));
+        let op = ArgMax { axis: axis as u32, min: self.random.one_in(2) };
+        (extent > 0).then(|| self.b.op1(op, &[x], ty))
     }
 
     fn resize(&mut self, x: Value) {

@@ -23,6 +23,7 @@ pub mod moves;
 pub mod pool;
 pub mod requant;
 pub mod resize;
+mod resize_lanes;
 pub mod row_sums;
 pub mod scalar_conv;
 pub mod site;

@@ -1,4 +1,5 @@
-//! `int.resize_bilinear`: neighbours and weights of each row and column are constants.
+//! `int.resize_bilinear`: neighbours and weights of each row and column are constants. Channels are
+//! blended one by one here, where they are contiguous bytes in vectors (`resize_lanes.rs`).
 
 use super::kb::{Kb, Var};
 use super::scalar_conv::store_code;
@@ -9,7 +10,7 @@ use qcc_ir::{DType, Func, Type, Value};
 use qcc_runtime::fixedpoint::{ResizeMode, resize_axis_f32, resize_axis_i10};
 
 /// Bytes of one row's or column's entry: offsets of both neighbours, weight of the second.
-const ENTRY: u64 = 12;
+pub(super) const ENTRY: u64 = 12;
 
 /// Buffers: x, rows, columns, y.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,14 +27,17 @@ pub struct Resize {
 
 /// Offsets of the two neighbours and the second one's weight.
 #[derive(Clone, Copy)]
-struct Neighbours {
-    offsets: [Value; 2],
-    fraction: Value,
+pub(super) struct Neighbours {
+    pub(super) offsets: [Value; 2],
+    pub(super) fraction: Value,
 }
 
 impl Kernel for Resize {
     fn name(&self) -> String {
         format!("resize_bilinear_{}", self.x.dtype)
+    }
+    fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
+        self.parts(tasks)
     }
 
     fn build(&self, name: &str) -> Func {
@@ -51,11 +55,15 @@ impl Kernel for Resize {
             let image = scaled(kb, image, self.x.strides[0]);
             kb.for_each(h, |kb, vh| {
                 let row = self.neighbours(kb, &vh.of(&rows, ENTRY));
+                let row_weights = self.is_vector().then(|| self.row_weights(kb, row));
                 let y = vh.of(&y, ys[1]);
                 kb.for_each(w, |kb, vw| {
                     let col = self.neighbours(kb, &vw.of(&cols, ENTRY));
                     let corners = corners(kb, image, row, col);
                     let y = vw.of(&y, ys[2]);
+                    if let Some(weights) = row_weights {
+                        return self.pixel(kb, corners, (weights, col.fraction), &y);
+                    }
                     kb.for_each(self.y.shape[3], |kb, c| {
                         let taps = corners.map(|at| self.tap(kb, at, c));
                         let code = match self.style {

@@ -6,12 +6,14 @@
 //! one function.
 
 use super::add::Add;
+use super::arg_max::ArgMax;
 use super::conv::Conv;
 use super::convert::{Clamp, Requantize};
 use super::depthwise::Depthwise;
 use super::lut::Lut;
 use super::moves::{Copy, Fill};
 use super::pool::Pool;
+use super::resize::{ENTRY, Resize};
 use super::row_sums::RowSums;
 use super::{Kernel, View};
 
@@ -175,6 +177,21 @@ impl RowSums {
     }
 }
 
+impl Resize {
+    /// Splits output rows; each part has its rows of the table, and all of the input.
+    pub(super) fn parts(&self, tasks: Tasks) -> Vec<Part> {
+        if self.y.shape[0] != 1 || !tasks.worth(self.y.len(), MIN_BYTES) {
+            return vec![];
+        }
+        let part = |range: (u64, u64)| {
+            let (y, y_at) = self.y.part(1, range);
+            let kernel = Box::new(Resize { y, ..self.clone() });
+            Part { kernel, offsets: vec![0, range.0 * ENTRY, 0, y_at] }
+        };
+        ranges(self.y.shape[1], 1, tasks.n).into_iter().map(part).collect()
+    }
+}
+
 impl Pool {
     /// Splits channels: windows at the border stay as they are.
     pub(super) fn parts(&self, tasks: Tasks) -> Vec<Part> {
@@ -214,6 +231,21 @@ impl Add {
             let (y, y_at) = self.y.part(d, range);
             let kernel = Add { inputs: [a, b], y, ..self.clone() };
             Part { kernel: Box::new(kernel), offsets: vec![a_at, b_at, 0, y_at] }
+        })
+    }
+}
+
+impl ArgMax {
+    /// Splits the outermost dimension that is large enough, where rows are searched.
+    pub(super) fn parts(&self, tasks: Tasks) -> Vec<Part> {
+        if !self.is_vector() || !tasks.worth(self.x.len(), MIN_BYTES) {
+            return vec![];
+        }
+        let rows = Tasks { always: true, ..tasks };
+        element_parts(&self.y, rows, &|d, range| {
+            let ((x, x_at), (y, y_at)) = (self.x.part(d, range), self.y.part(d, range));
+            let kernel = Box::new(ArgMax { x, y, ..*self });
+            Part { kernel, offsets: vec![x_at, y_at, 0] }
         })
     }
 }
