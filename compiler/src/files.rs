@@ -16,14 +16,31 @@ pub(crate) fn read_limited(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::File::open(path).map_err(fail)?;
     let size = file.metadata().map_or(0, |m| m.len());
     if size > MAX_BYTES {
-        return Err(fail(std::io::ErrorKind::FileTooLarge.into()));
+        return Err(too_large(path));
     }
     let mut bytes = Vec::with_capacity(size as usize);
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
     match bytes.len() as u64 > MAX_BYTES {
-        true => Err(fail(std::io::ErrorKind::FileTooLarge.into())),
+        true => Err(too_large(path)),
         false => Ok(bytes),
     }
+}
+
+fn too_large(path: &Path) -> Error {
+    Error::Input(format!(
+        "{}: larger than {} GiB, the most that is read",
+        path.display(),
+        MAX_BYTES >> 30
+    ))
+}
+
+/// Reads a text of at most 2 GiB.
+///
+/// # Errors
+/// As [`read_limited`]; also where it is not UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let text = String::from_utf8(read_limited(path)?);
+    text.map_err(|e| Error::Input(format!("{}: not UTF-8 text: {e}", path.display())))
 }
 
 /// Writes `bytes` to `path`. A regular file is written beside its final name and renamed, so that

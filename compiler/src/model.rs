@@ -117,8 +117,8 @@ impl Model {
     /// needs passes that are not built in.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let file = path.display().to_string();
+        let text = files::read_text(path)?;
         let mark = text.lines().next().and_then(|l| l.strip_prefix(CACHE_MARK)?.split_once(' '));
         let (cpu, pipeline) =
             mark.ok_or_else(|| Error::Input(format!("{file}: not written by Model::save")))?;

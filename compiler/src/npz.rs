@@ -10,7 +10,7 @@ use qcc_runtime::{DType, Tensor};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
-/// Bytes that one array may have.
+/// Bytes that one array, and all arrays of a file together, may have.
 const MAX_BYTES: u64 = 1 << 31;
 
 /// Named arrays in the order of the file.
@@ -37,13 +37,15 @@ pub fn read_npz(path: &Path) -> Result<Arrays> {
     let fail = |what: String| Error::Input(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| fail(format!("not an npz file: {e}")))?;
-    let mut out = Arrays::new();
+    let (mut out, mut left) = (Arrays::new(), MAX_BYTES);
     for i in 0..zip.len() {
         let member = zip.by_index(i).map_err(|e| fail(e.to_string()))?;
         let Some(name) = member.name().strip_suffix(".npy").map(str::to_string) else { continue };
         let mut bytes = Vec::new();
-        let read = member.take(MAX_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|e| fail(format!("array '{name}': {e}")))?;
+        let read = member.take(left + 1).read_to_end(&mut bytes);
+        let n_bytes = read.map_err(|e| fail(format!("array '{name}': {e}")))?;
+        let too_many = || fail(format!("arrays of more than {} GiB", MAX_BYTES >> 30));
+        left = left.checked_sub(n_bytes as u64).ok_or_else(too_many)?;
         match parse_npy(&bytes) {
             Ok(array) => drop(out.insert(name, array)),
             Err(Unreadable::Type(_)) => {}

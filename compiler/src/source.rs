@@ -46,6 +46,12 @@ impl Source {
         name: &str,
         options: &ImportOptions,
     ) -> Result<Source> {
+        let source = Source::import(bytes, file, name, options)?;
+        check_shapes(&source, options)?;
+        Ok(source)
+    }
+
+    fn import(bytes: &[u8], file: &str, name: &str, options: &ImportOptions) -> Result<Source> {
         let is_tflite = file.ends_with(".tflite") || bytes.get(4..8) == Some(b"TFL3");
         if is_tflite {
             let module = qcc_import::tflite::import(bytes, &identifier(name), options);
@@ -98,6 +104,23 @@ impl Source {
     pub(crate) fn codegen_error(&self, source: qcc_codegen::CodegenError) -> Error {
         Error::Codegen { file: self.file.clone(), source }
     }
+}
+
+/// Fails for a shape given to an input that the model does not have, or that a `.qir` fixes.
+fn check_shapes(source: &Source, options: &ImportOptions) -> Result<()> {
+    for (name, shape) in &options.shapes {
+        let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
+        let names: Vec<&str> = source.inputs.iter().map(|d| d.name.as_str()).collect();
+        let what = match source.inputs.iter().find(|d| d.name == *name) {
+            Some(d) if d.shape == shape => continue,
+            Some(d) => format!("the model fixes the shape of '{name}' at {:?}", d.shape),
+            None => {
+                format!("the model has no input '{name}'; its inputs are: {}", names.join(", "))
+            }
+        };
+        return Err(Error::Input(format!("{}: --shape {name}: {what}", source.file)));
+    }
+    Ok(())
 }
 
 /// Descriptions of values by their types; names where there are any.

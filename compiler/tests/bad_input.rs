@@ -138,3 +138,68 @@ fn wrong_arrays_at_run_time() {
     fail(1, &["--threads"], &["run", &digits(), "--threads", "0"]);
     fail(1, &["--shape"], &["run", &digits(), "--shape", "image=1xfoo"]);
 }
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let (s, model) = (Scratch::new(), digits());
+    for args in [&[][..], &["bogus"], &["compile"], &["compile", &model], &["completions", "none"]]
+    {
+        s.fail(2, args);
+    }
+    s.fail(2, &["check", &model, "--golden", "g.npz", "--jit", "--aot"]);
+    s.fail(2, &["opt", &model, "--print-ir-after", "nosuch"]);
+}
+
+#[test]
+fn files_that_are_no_models_are_status_1_and_named() {
+    let s = Scratch::new();
+    let whole = std::fs::read(digits()).unwrap();
+    std::fs::create_dir(s.path("folder.tflite")).unwrap();
+    let noise: Vec<u8> =
+        (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    s.file("half.tflite", &whole[..whole.len() / 2]);
+    s.file("empty.tflite", "");
+    s.file("empty", "");
+    s.file("noise.tflite", &noise);
+    s.file("noise.qir", &noise);
+    s.file("deep.qir", "(".repeat(100_000));
+    s.file("cut.qir", "module @m level(quant");
+    let files = "none.tflite folder.tflite half.tflite empty.tflite empty noise.tflite noise.qir \
+                 deep.qir cut.qir";
+    for file in files.split_whitespace() {
+        let text = s.fail(1, &["compile", file, "-o", "out.o"]);
+        assert!(text.contains(file), "{file}: {text}");
+        assert!(!s.has("out.o"));
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_leaves_nothing() {
+    let (s, model) = (Scratch::new(), digits());
+    std::fs::create_dir(s.path("folder.o")).unwrap();
+    for out in ["none/m.o", "folder.o"] {
+        assert!(s.fail(1, &["compile", &model, "-o", out]).contains(out));
+    }
+    assert_eq!(s.names().len(), 1);
+    assert_eq!(std::fs::read_dir(s.path("folder.o")).unwrap().count(), 0);
+}
+
+#[test]
+fn passes_and_inputs_that_are_not_there_are_named() {
+    fail(2, &["nosuch", "fuse-clamp"], &["inspect", &digits(), "--remarks=nosuch"]);
+    fail(1, &["'nosuch'", "image"], &["inspect", &digits(), "--shape", "nosuch=1x8x8x1"]);
+    let s = Scratch::new();
+    s.succeed(&["compile", &digits(), "-o", "m.qir"]);
+    s.succeed(&["inspect", "m.qir", "--shape", "image=1x8x8x1"]);
+    assert!(s.fail(1, &["inspect", "m.qir", "--shape", "image=2x8x8x1"]).contains("fixes"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn files_that_never_end_are_not_read_to_the_end() {
+    let s = Scratch::new();
+    let file = std::fs::File::create(s.path("huge.tflite")).unwrap();
+    file.set_len(3 << 30).unwrap();
+    fail(1, &["huge.tflite", "2 GiB"], &["inspect", &s.path("huge.tflite")]);
+    fail(1, &["npz"], &["run", &digits(), "--inputs", "/dev/zero"]);
+}

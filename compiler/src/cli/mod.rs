@@ -104,6 +104,8 @@ enum Command {
     Opt(opt::OptArgs),
     /// Shrink a failing module (not available yet).
     Reduce(tables::Unavailable),
+    /// List the environment variables that qcc and its tests read.
+    Env,
     /// List targets and CPU levels.
     Targets,
     /// List passes and pipelines, or explain a pass.
@@ -175,6 +177,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {
     let global = &cli.global;
+    if let Some(name) = global.remarks.as_ref().filter(|name| *name != "all") {
+        known_pass("--remarks", name)?;
+    }
     match &cli.command {
         Command::Compile(args) => compile::compile(args, global),
         Command::Run(args) => run::run(args, global),
@@ -184,6 +189,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Opt(args) => opt::opt(args, global),
         Command::Quantize(_) => Err(tables::unavailable("quantize")),
         Command::Reduce(_) => Err(tables::unavailable("reduce")),
+        Command::Env => tables::env(),
         Command::Targets => tables::targets(),
         Command::Passes(args) => tables::passes(args),
         Command::Completions { shell } => {
@@ -282,16 +288,25 @@ impl ModelOptions {
 }
 
 fn print_at(names: &[String]) -> Result<PrintAt> {
-    let registry = Registry::default();
-    let known = |n: &str| n == "all" || registry.pass(n).is_some();
-    if let Some(name) = names.iter().find(|n| !known(n)) {
-        return Err(Error::Usage(format!("there is no pass '{name}'; see `qcc passes`")));
+    for name in names.iter().filter(|n| *n != "all") {
+        known_pass("--print-ir-before/-after", name)?;
     }
     Ok(match names {
         [] => PrintAt::Never,
         _ if names.iter().any(|n| n == "all") => PrintAt::All,
         _ => PrintAt::Passes(names.iter().cloned().collect()),
     })
+}
+
+/// Fails for an option about a pass that there is not; names those there are.
+fn known_pass(option: &str, name: &str) -> Result<()> {
+    let registry = Registry::default();
+    if registry.pass(name).is_some() {
+        return Ok(());
+    }
+    let names: Vec<&str> = registry.passes().map(|p| p.name).collect();
+    let names = names.join(", ");
+    Err(Error::Usage(format!("{option}: there is no pass '{name}'; passes are: all, {names}")))
 }
 
 /// `INPUT=1x224x224x3`

@@ -5,7 +5,7 @@ mod resize;
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::npz::{self, Arrays};
-use crate::{Error, Model, Result};
+use crate::{Error, Model, Result, files};
 use qcc_runtime::{DType, Tensor, TensorDesc};
 use std::path::{Path, PathBuf};
 
@@ -192,11 +192,7 @@ fn slices_of(d: &TensorDesc, t: &Tensor) -> Result<usize> {
 
 fn print_top(k: usize, labels: Option<&Path>, d: &TensorDesc, t: &Tensor) -> Result<()> {
     let labels: Vec<String> = match labels {
-        Some(p) => std::fs::read_to_string(p)
-            .map_err(|e| Error::io(p, e))?
-            .lines()
-            .map(str::to_string)
-            .collect(),
+        Some(p) => files::read_text(p)?.lines().map(str::to_string).collect(),
         None => vec![],
     };
     let per_run = d.len().max(1);

@@ -35,6 +35,25 @@ const TRIPLES: [(&str, Arch); 5] = [
     ("aarch64-apple-darwin", Arch::Aarch64),
 ];
 
+/// Environment variables, and what they do.
+const VARIABLES: [(&str, &str); 5] = [
+    ("QCC_BLESS", "tests: rewrite expectations and generated pages (1)"),
+    ("QCC_DIFF_GRAPHS", "tests: how many random graphs are compared"),
+    ("QCC_DIFF_SEED", "tests: where random graphs begin"),
+    ("QCC_FUZZ_CASES", "tests: how many damaged models are read"),
+    ("QCC_FUZZ_SEED", "tests: where damage begins"),
+];
+
+/// Prints the variables that qcc and its tests read, and their values.
+pub fn env() -> Result<Outcome> {
+    for (name, what) in VARIABLES {
+        let value = std::env::var_os(name);
+        let value = value.map_or("not set".into(), |v| format!("= {}", v.display()));
+        output::line(format!("{name:<18} {what}; {value}"))?;
+    }
+    Ok(Outcome::Done)
+}
+
 /// Prints targets and CPU levels.
 pub fn targets() -> Result<Outcome> {
     let native = detect_native();

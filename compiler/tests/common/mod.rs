@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// What a command left behind.
 #[derive(Debug)]
@@ -50,7 +50,17 @@ pub fn repository(path: &str) -> String {
 
 /// The digits classifier.
 pub fn digits() -> String {
-    repository("examples/digits/digits.tflite")
+    example("digits.tflite")
+}
+
+/// A file that belongs to the digits classifier.
+pub fn example(file: &str) -> String {
+    repository(&format!("examples/digits/{file}"))
+}
+
+/// Standard error of a command.
+pub fn errors(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
 }
 
 /// Names of the models under tests/models.
@@ -81,5 +91,36 @@ impl Scratch {
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("readable");
         entries.map(|e| e.expect("readable").file_name().to_string_lossy().into_owned()).collect()
+    }
+    pub fn has(&self, name: &str) -> bool {
+        self.0.path().join(name).exists()
+    }
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).expect("the file is there")
+    }
+    /// Runs a program in this folder.
+    pub fn command(&self, program: &str, args: &[&str]) -> Output {
+        Command::new(program).args(args).current_dir(self.0.path()).output().expect("it starts")
+    }
+    /// Runs `qcc` in this folder.
+    pub fn output(&self, args: &[&str]) -> Output {
+        self.command(env!("CARGO_BIN_EXE_qcc"), args)
+    }
+    /// Runs `qcc` in this folder, which must succeed; its standard output.
+    #[track_caller]
+    pub fn succeed(&self, args: &[&str]) -> String {
+        let out = self.output(args);
+        assert_eq!(out.status.code(), Some(0), "qcc {args:?}: {}", errors(&out));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+    /// Runs `qcc` in this folder, which must end with `status` and a diagnostic; its standard error.
+    #[track_caller]
+    pub fn fail(&self, status: i32, args: &[&str]) -> String {
+        let out = self.output(args);
+        let text = errors(&out);
+        assert_eq!(out.status.code(), Some(status), "qcc {args:?}: {text}");
+        assert!(text.contains("rror: ") || status == 2, "qcc {args:?}: {text}");
+        assert!(!text.contains("panicked") && !text.contains("bug in qcc"), "{args:?}: {text}");
+        text
     }
 }

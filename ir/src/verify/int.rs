@@ -29,6 +29,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("max_pool2d_c5", "y can hold lo and hi; x and y have one type"),
     ("avg_pool2d_c5", "y can hold lo and hi; x and y have one type"),
     ("mean_c4", "y can hold lo and hi"),
+    ("softmax_c3", "x has 8 bits and y 8 or 16, or both have 16"),
     ("resize_bilinear_c3", "x and y have one type"),
     (
         "quantize_c2",
@@ -72,7 +73,7 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::mean(c, &o.axes);
             clamp(c, 4, o.lo, o.hi);
         }
-        Op::Softmax(_) => shapes::softmax(c),
+        Op::Softmax(_) => softmax(c),
         Op::ResizeBilinear(o) => {
             shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
             shapes::same_elem(c, 3);
@@ -111,6 +112,13 @@ fn clamp(c: &mut OpCheck, n: u32, lo: i32, hi: i32) {
     let within = |v: i32| (min..=max).contains(&i64::from(v));
     let fits = within(lo) && within(hi);
     c.require(n, fits, || format!("a clamp from {lo} to {hi}, of {d}"));
+}
+
+fn softmax(c: &mut OpCheck) {
+    shapes::softmax(c);
+    let (x, y) = (c.tensor(0).storage(), c.result(0).storage());
+    let fits = matches!((x.size(), y.size()), (1, 1 | 2) | (2, 2));
+    c.require(3, fits, || format!("from {x} to {y}"));
 }
 
 fn conv(c: &mut OpCheck, op: &Op) {

@@ -8,7 +8,7 @@ use super::multiplier::{rounding_div_by_pot, srdhm};
 
 /// RS(x, e): saturating left shift for `e > 0`, [`rounding_div_by_pot`] by `-e` otherwise.
 pub fn saturating_rounding_multiply_by_pot(x: i32, e: i32) -> i32 {
-    if e <= 0 { rounding_div_by_pot(x, -e) } else { saturating_shl(x, e) }
+    if e <= 0 { rounding_div_by_pot(x, e.wrapping_neg()) } else { saturating_shl(x, e) }
 }
 
 /// Saturating left shift as gemmlowp writes it: at the bounds it compares with `±(2^(31-e) - 1)`.
@@ -173,6 +173,13 @@ mod tests {
             let got = f64::from(exp_on_negative_values(raw, ib)) / 2f64.powi(31);
             assert!((got - x.exp()).abs() < 1e-6, "{x}: {got}");
         }
+    }
+
+    #[test]
+    fn shifts_beyond_the_contract_do_as_x86_does() {
+        assert_eq!(saturating_rounding_multiply_by_pot(5, i32::MIN), 6);
+        assert_eq!(saturating_rounding_multiply_by_pot(-5, -33), -3);
+        assert_eq!(saturating_rounding_multiply_by_pot(5, i32::MAX), i32::MAX);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::engine::{Engine, EngineKind};
 use super::golden::Golden;
 use super::{CheckArgs, Tally};
 use crate::cli::output;
-use crate::{Compiler, Error, Result, Source};
+use crate::{Compiler, Error, Result, Source, files};
 use indexmap::IndexMap;
 use qcc_ir::{Level, Module, OpId, OpKind, Value};
 use std::path::Path;
@@ -76,7 +76,7 @@ impl Check<'_> {
         let is_tflite = self.model.extension().is_some_and(|e| e == "tflite");
         let sums = self.golden.tensor_checksums().filter(|_| is_tflite);
         let Some(sums) = sums else { return Ok(IndexMap::new()) };
-        let bytes = std::fs::read(self.model).map_err(|e| Error::io(self.model, e))?;
+        let bytes = files::read_limited(self.model)?;
         let file = qcc_import::tflite::raw::parse(&bytes);
         let file = file.map_err(|e| Error::Input(format!("{}: {e}", self.model.display())))?;
         let mut out = IndexMap::new();

@@ -1,0 +1,46 @@
+//! `qcc bench`: its JSON and its profile.
+
+mod common;
+use common::*;
+
+#[test]
+fn bench_json_has_the_keys_of_the_contract() {
+    let (s, model) = (Scratch::new(), digits());
+    let text = s.succeed(&["bench", &model, "--seconds", "0.01", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    let mut keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let expected = "arena_bytes code_bytes compile_ms cpu engine gmacs_per_s macs median_ms min_ms \
+                    model p90_ms runs threads weights_bytes";
+    assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(text.lines().count(), 1);
+    assert!(s.succeed(&["bench", &model, "--seconds", "0.01", "--profile"]).contains("conv1/relu"));
+}
+
+#[test]
+fn bench_prints_json() {
+    let args = ["bench", &digits(), "--min-time", "0.01", "--json", "--profile"];
+    let line: serde_json::Value = serde_json::from_str(&succeed(&args)).unwrap();
+    for key in [
+        "median_ms",
+        "min_ms",
+        "p90_ms",
+        "runs",
+        "compile_ms",
+        "code_bytes",
+        "weights_bytes",
+        "arena_bytes",
+        "macs",
+        "gmacs_per_s",
+        "threads",
+    ] {
+        assert!(line[key].is_number(), "{key}: {line}");
+    }
+    assert_eq!(line["engine"], "qcc");
+    assert!(line["layers"].as_array().is_some_and(|l| l.len() >= 12), "{line}");
+    let inputs = repository("examples/digits/digits.golden.npz");
+    let args = ["bench", &digits(), "--inputs", &inputs, "--seconds", "0.01", "--threads", "2"];
+    let out = succeed(&args);
+    let last = out.lines().last().unwrap_or_default();
+    assert!(serde_json::from_str::<serde_json::Value>(last).is_ok(), "{out}");
+}

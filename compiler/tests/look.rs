@@ -1,0 +1,117 @@
+//! Commands that look into models and passes: `inspect`, `opt`, lists, and what every command
+//! prints when asked.
+
+mod common;
+use common::*;
+
+#[test]
+fn inspect_names_the_layers() {
+    let table = succeed(&["inspect", &digits()]);
+    for word in ["block1/pointwise", "quant.conv2d", "per-axis", "73728", "12 layers, 129856 MACs"]
+    {
+        assert!(table.contains(word), "no {word} in {table}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&succeed(&["inspect", &digits(), "--json"])).unwrap();
+    assert_eq!(json["layers"].as_array().map(Vec::len), Some(12));
+    assert_eq!(json["inputs"][0]["name"], "image");
+    let s = Scratch::new();
+    succeed(&["inspect", &digits(), "--html", &s.path("r.html")]);
+    let page = std::fs::read_to_string(s.path("r.html")).unwrap();
+    assert!(page.contains("block1/pointwise") && !page.contains("http"));
+}
+
+#[test]
+fn passes_run_and_are_compared_one_by_one() {
+    let (s, model) = (Scratch::new(), digits());
+    let pipeline = "@tflite-int,lower-int-to-loop,prove-bounds";
+    let args = ["opt", &model, "--passes", pipeline, "--diff-each", "--verify-each", "-o", "l.qir"];
+    s.succeed(&args);
+    s.succeed(&["opt", "l.qir", "-o", "again.qir"]);
+    assert_eq!(s.read("l.qir"), s.read("again.qir"));
+    let out =
+        s.output(&["opt", &model, "--passes", "dce", "--print-ir-after", "all", "-o", "x.qir"]);
+    assert!(errors(&out).contains("after dce"));
+    let out = s.output(&["opt", &model, "--passes", "dce", "--time-passes", "-o", "x.qir"]);
+    assert!(errors(&out).contains("dce"));
+    assert!(s.fail(1, &["opt", "l.qir", "--passes", "@tflite-int"]).contains("level"));
+    assert!(s.fail(1, &["opt", &model, "--passes", "nosuch"]).contains("nosuch"));
+}
+
+#[test]
+fn lists() {
+    assert!(succeed(&["targets"]).contains("--cpu x86-64-v3"));
+    let passes = succeed(&["passes"]);
+    assert!(passes.contains("fold-zero-points") && passes.contains("@tflite-int"));
+    assert!(succeed(&["passes", "cse"]).lines().count() > 4);
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeed(&["completions", shell]).contains("qcc"));
+    }
+    assert!(succeed(&["--help"]).contains("compile"));
+    assert!(succeed(&["--version"]).starts_with("qcc "));
+}
+
+#[test]
+fn global_flags() {
+    let s = Scratch::new();
+    let out = s.path("d.o");
+    let done = qcc(&[
+        "compile",
+        &digits(),
+        "-o",
+        &out,
+        "--time-passes",
+        "--remarks=check-accumulators",
+        "--print-ir-after",
+        "fuse-clamp",
+        "--verify-each",
+        "-v",
+    ]);
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    for word in
+        ["ms  fold-zero-points", "remark: check-accumulators", "// after fuse-clamp", "d.o: "]
+    {
+        assert!(done.stderr.contains(word), "no {word} in {}", done.stderr);
+    }
+    assert!(!done.stderr.contains("remark: plan-memory") && done.stdout.is_empty());
+}
+
+#[test]
+fn colour_only_where_asked_for() {
+    let plain = qcc(&["run", "missing.tflite"]);
+    assert!(plain.stderr.starts_with("error: missing.tflite"), "{}", plain.stderr);
+    let painted = qcc(&["run", "missing.tflite", "--color", "always"]);
+    assert!(painted.stderr.starts_with("\x1b[1;31merror"), "{}", painted.stderr);
+}
+
+#[test]
+fn env_lists_every_variable_that_is_read() {
+    let listed = succeed(&["env"]);
+    let mut sources = Vec::new();
+    for folder in ["runtime", "ir", "passes", "compiler", "tests", "benches"] {
+        rust_files(repository(folder).as_ref(), &mut sources);
+    }
+    assert!(sources.len() > 100, "{} files", sources.len());
+    for file in sources {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for quoted in text.split("\"QCC_").skip(1) {
+            let name = quoted.split(|c: char| !c.is_ascii_uppercase() && c != '_').next().unwrap();
+            assert!(
+                name.is_empty() || listed.contains(&format!("QCC_{name} ")),
+                "{} reads QCC_{name}, which `qcc env` does not list",
+                file.display()
+            );
+        }
+    }
+}
+
+fn rust_files(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.extension() {
+            _ if path.is_dir() => rust_files(&path, out),
+            Some(e) if e == "rs" => out.push(path),
+            _ => {}
+        }
+    }
+}
