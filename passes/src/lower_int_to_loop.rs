@@ -18,7 +18,7 @@ use crate::kernels::split::Tasks;
 use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
-use qcc_ir::dialect::{OpKind, core, int, loops};
+use qcc_ir::dialect::{OpKind, core, int, loops, nn};
 use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
 use std::sync::Arc;
 
@@ -99,6 +99,7 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
     }
     let kind = match site.func.kind(site.op) {
         OpKind::Int(kind) => kind,
+        OpKind::Nn(op) => return lower_nn(site, op),
         OpKind::Core(_) => return Ok(vec![]),
         other => return Err(format!("'{}' is not an integer op", other.name())),
     };
@@ -125,6 +126,15 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
         Reshape(_) => reshape(site),
         FlipSign(_) => Ok(copy(site, site.operand(0), Change::FlipSign)),
         Copy(_) => Ok(copy(site, site.operand(0), Change::Keep)),
+    }
+}
+
+/// Float ops, and ops that move elements of any type.
+fn lower_nn(site: &Site, op: &nn::Op) -> Result<Vec<Call>, String> {
+    match op {
+        nn::Op::Reshape(_) => reshape(site),
+        nn::Op::Concat(o) => Ok(concat(site, o.axis as usize)),
+        _ => kernels::float::lower(site, op),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod conv_lower;
 pub mod convert;
 pub mod depthwise;
 pub mod each;
+pub mod float;
 pub mod kb;
 pub mod lut;
 pub mod mean;

@@ -41,12 +41,54 @@ pub struct Pool {
 
 /// Consecutive outputs along one dimension whose windows have `taps` taps inside the image.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
-    first: u64,
-    n: u64,
+pub struct Segment {
+    /// The first output.
+    pub first: u64,
+    /// Their number.
+    pub n: u64,
     /// First input index of the first output's window.
-    from: u64,
-    taps: u64,
+    pub from: u64,
+    /// The first tap inside the image.
+    pub tap: u64,
+    /// Taps inside the image.
+    pub taps: u64,
+}
+
+/// A window along one dimension.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Axis {
+    /// Input and output extent.
+    pub extents: [u64; 2],
+    /// Step from output to output.
+    pub stride: u64,
+    /// Taps of the window.
+    pub window: u64,
+    /// Step from tap to tap.
+    pub dilation: u64,
+    /// Elements outside before the image.
+    pub before: u64,
+}
+
+impl Axis {
+    /// Outputs grouped by which taps lie inside the image.
+    pub fn segments(&self) -> Vec<Segment> {
+        let mut out: Vec<Segment> = Vec::new();
+        for first in 0..self.extents[1] {
+            let start = first * self.stride;
+            let at = |tap: u64| (start + tap * self.dilation).checked_sub(self.before);
+            let inside = |tap: &u64| at(*tap).is_some_and(|i| i < self.extents[0]);
+            let tap = (0..self.window).find(inside).unwrap_or(0);
+            let taps = (0..self.window).filter(inside).count() as u64;
+            let from = at(tap).unwrap_or(0);
+            match out.last_mut() {
+                Some(s) if s.taps == taps && s.tap == tap && from == s.from + s.n * self.stride => {
+                    s.n += 1;
+                }
+                _ => out.push(Segment { first, n: 1, from, tap, taps }),
+            }
+        }
+        out
+    }
 }
 
 impl Kernel for Pool {
@@ -91,19 +133,14 @@ impl Kernel for Pool {
 impl Pool {
     /// Outputs along dimension `d` (0 rows, 1 columns), grouped.
     fn segments(&self, d: usize) -> Vec<Segment> {
-        let (extent, n) = (self.x.shape[1 + d], self.y.shape[1 + d]);
-        let mut out: Vec<Segment> = Vec::new();
-        for first in 0..n {
-            let start = first * self.stride[d];
-            let from = start.saturating_sub(self.before[d]);
-            let end = (start + self.window[d]).saturating_sub(self.before[d]).min(extent);
-            let taps = end.saturating_sub(from);
-            match out.last_mut() {
-                Some(s) if s.taps == taps && from == s.from + s.n * self.stride[d] => s.n += 1,
-                _ => out.push(Segment { first, n: 1, from, taps }),
-            }
-        }
-        out
+        let axis = Axis {
+            extents: [self.x.shape[1 + d], self.y.shape[1 + d]],
+            stride: self.stride[d],
+            window: self.window[d],
+            dilation: 1,
+            before: self.before[d],
+        };
+        axis.segments()
     }
 
     fn pixel(&self, kb: &mut Kb, x: &Addr, y: &Addr, taps: [u64; 2]) {

@@ -11,9 +11,9 @@ pub trait Arith {
     type I: Copy;
     /// The outcome of a comparison.
     type M: Copy;
-    /// Bits of a float.
-    const WIDTH: u32;
 
+    /// Bits of a float.
+    fn width(&self) -> u32;
     /// `v` (exact in the float type) in every lane.
     fn real(&mut self, v: f64) -> Self::F;
     /// `v` in every lane.
@@ -60,21 +60,28 @@ pub trait Arith {
 
 /// What is made of the operations above.
 pub trait Floats: Arith {
+    /// The bits of −0.
+    fn sign_bit(&mut self) -> Self::I {
+        let bit = -1 << (self.width() - 1);
+        self.int(bit)
+    }
     /// |a|
     fn abs(&mut self, a: Self::F) -> Self::F {
-        let (a, mask) = (self.bits(a), self.int(i64::MAX >> (64 - Self::WIDTH)));
+        let all = i64::MAX >> (64 - self.width());
+        let (a, mask) = (self.bits(a), self.int(all));
         let a = self.iand(a, mask);
         self.of_bits(a)
     }
     /// −a, NaN's sign flipped too.
     fn neg(&mut self, a: Self::F) -> Self::F {
-        let (a, sign) = (self.bits(a), self.int(-1 << (Self::WIDTH - 1)));
+        let sign = self.sign_bit();
+        let a = self.bits(a);
         let a = self.ixor(a, sign);
         self.of_bits(a)
     }
     /// `a`, which is not negative, with the sign of `b`.
     fn with_sign(&mut self, a: Self::F, b: Self::F) -> Self::F {
-        let (a, b, sign) = (self.bits(a), self.bits(b), self.int(-1 << (Self::WIDTH - 1)));
+        let (a, b, sign) = (self.bits(a), self.bits(b), self.sign_bit());
         let b = self.iand(b, sign);
         let a = self.ior(a, b);
         self.of_bits(a)
@@ -141,8 +148,10 @@ macro_rules! scalar {
             type F = $f;
             type I = $i;
             type M = bool;
-            const WIDTH: u32 = $width;
 
+            fn width(&self) -> u32 {
+                $width
+            }
             fn real(&mut self, v: f64) -> $f {
                 debug_assert!(v.is_nan() || f64::from(v as $f) == v, "{v} is not exact");
                 v as $f

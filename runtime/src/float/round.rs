@@ -5,7 +5,7 @@ use super::arith::Floats;
 /// The nearest integer, halves to even, with the sign of x. NaN and infinities stay.
 pub fn round_even<A: Floats>(a: &mut A, x: A::F) -> A::F {
     // From 2^23 (2^52) on, every float is an integer; below, adding that much leaves no fraction.
-    let limit = a.real(if A::WIDTH == 32 { 8_388_608.0 } else { 4_503_599_627_370_496.0 });
+    let limit = a.real(if a.width() == 32 { 8_388_608.0 } else { 4_503_599_627_370_496.0 });
     let size = a.abs(x);
     let up = a.add(size, limit);
     let down = a.sub(up, limit);

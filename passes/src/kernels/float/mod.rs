@@ -1,0 +1,65 @@
+//! Kernels of the nn dialect: float ops, and ops that move elements.
+//!
+//! Vectors run over outputs; a sum is cut into partial sums only where the dialect's documentation
+//! says so. What is done to an element is emitted by the functions that the interpreter calls
+//! ([`emit`]). So the bits do not depend on the CPU nor on the width of its vectors.
+//!
+//! | file | ops |
+//! | --- | --- |
+//! | `elementwise` | functions of one and two numbers, batch norm, fake quantization |
+//! | `row`, `reduce` | sums along axes |
+//! | `normalize` | softmax, log softmax, layer norm |
+//! | `pool` | pools |
+
+pub mod elementwise;
+pub mod emit;
+pub mod normalize;
+pub mod pool;
+pub mod reduce;
+pub mod row;
+
+use super::Call;
+use super::site::Site;
+use elementwise::Element;
+use qcc_ir::dialect::nn::Op;
+
+/// Floats in the widest vector of the machine.
+pub fn lanes(_site: &Site) -> u8 {
+    4
+}
+
+/// Lowers an op of the nn dialect that is no view.
+///
+/// # Errors
+/// Says what a kernel cannot do.
+pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
+    match op {
+        Op::Unary(o) => elementwise::lower(site, Element::Unary(o.f, [o.alpha, o.beta])),
+        Op::Activation(o) => elementwise::lower(site, Element::Activation(o.act)),
+        Op::Add(o) => elementwise::lower(site, Element::Add(o.act)),
+        Op::Sub(o) => elementwise::lower(site, Element::Sub(o.act)),
+        Op::Mul(o) => elementwise::lower(site, Element::Mul(o.act)),
+        Op::Div(o) => elementwise::lower(site, Element::Div(o.act)),
+        Op::Binary(o) => elementwise::lower(site, Element::Binary(o.f)),
+        Op::BatchNorm(o) => {
+            elementwise::lower_along(site, last_axis(site), Element::BatchNorm(o.epsilon))
+        }
+        Op::FakeQuant(o) => {
+            let f = Element::FakeQuant(o.form, o.num_bits, o.narrow_range);
+            elementwise::lower_along(site, last_axis(site), f)
+        }
+        Op::QuantizeAndDequantize(o) => elementwise::lower_symmetric(site, o),
+        Op::Softmax(o) => normalize::lower_softmax(site, o),
+        Op::LogSoftmax(_) => normalize::lower_log_softmax(site),
+        Op::LayerNorm(o) => normalize::lower_layer_norm(site, o),
+        Op::Mean(o) => reduce::lower_mean(site, &o.axes),
+        Op::Reduce(o) => reduce::lower_reduce(site, o.f, &o.axes),
+        Op::MaxPool2d(o) => pool::lower_max(site, o),
+        Op::AvgPool2d(o) => pool::lower_avg(site, o),
+        other => Err(format!("'{}' has no kernel", other.spec().name)),
+    }
+}
+
+fn last_axis(site: &Site) -> Option<usize> {
+    site.tensor_type(site.operand(0)).shape.len().checked_sub(1)
+}

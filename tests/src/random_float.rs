@@ -1,0 +1,310 @@
+//! Seeded random modules of one op of the nn dialect each, and random inputs for them.
+
+use crate::random::Random;
+use qcc_ir::builder::Builder;
+use qcc_ir::dialect::OpKind;
+use qcc_ir::dialect::nn::*;
+use qcc_ir::dialect::quant::Act;
+use qcc_ir::{DType, FuncKind, Level, Module, Numerics, Type};
+use qcc_runtime::{Tensor, TensorDesc};
+
+/// An operand: extents, element type, and its elements if it is a constant.
+type Operand = (Vec<u64>, DType, Option<Tensor>);
+
+/// An op with its operands and the types of its results.
+pub struct Case {
+    kind: OpKind,
+    operands: Vec<Operand>,
+    results: Vec<(Vec<u64>, DType)>,
+}
+
+/// The generators, by name.
+pub const OPS: &[(&str, fn(&mut Random) -> Case)] = &[
+    ("unary", unary),
+    ("activation", activation),
+    ("binary", binary),
+    ("batch_norm", batch_norm),
+    ("layer_norm", layer_norm),
+    ("fake_quant", fake_quant),
+    ("quantize_and_dequantize", quantize_and_dequantize),
+    ("softmax", softmax),
+    ("reduce", reduce),
+    ("pool", pool),
+];
+
+/// The module of generator `which` for a seed.
+pub fn module(which: usize, seed: u64) -> Module {
+    let mut random = Random(seed);
+    let Case { kind, operands, results } = OPS[which].1(&mut random);
+    let mut m = Module::new(OPS[which].0, Level::Quant, Numerics::TfLite);
+    let computed = operands.iter().filter(|o| o.2.is_none());
+    let params: Vec<Type> = computed.map(|(s, d, _)| Type::tensor(s, *d)).collect();
+    let mut b = Builder::add_func(&mut m, "main", FuncKind::Main, &params);
+    let mut next = 0;
+    let mut values = Vec::new();
+    for (shape, dtype, constant) in &operands {
+        values.push(match constant {
+            Some(t) => b.constant("c", t.bytes().to_vec(), Type::tensor(shape, *dtype)),
+            None => {
+                next += 1;
+                b.param(next - 1)
+            }
+        });
+    }
+    let types: Vec<Type> = results.iter().map(|(s, d)| Type::tensor(s, *d)).collect();
+    let op = b.op(kind, &values, &types);
+    let results = b.module.funcs[b.func].results(op).to_vec();
+    b.ret(&results);
+    m
+}
+
+/// Elements for an input: floats of several kinds, integers of the whole range or near 0.
+pub fn input(random: &mut Random, d: &TensorDesc) -> Tensor {
+    let shape: Vec<u64> = d.shape.iter().map(|&n| n as u64).collect();
+    match d.dtype {
+        DType::F32 => floats(random, &shape),
+        _ => {
+            let mut t = Tensor::zeros(d.dtype, d.shape.clone());
+            let (lo, hi) = d.dtype.min_max();
+            let near = random.one_in(2);
+            for i in 0..t.len() {
+                let v = if near { random.range(-4, 9) } else { random.range(lo / 2, hi / 2) * 2 };
+                t.set_i64(i, v.clamp(lo, hi));
+            }
+            t
+        }
+    }
+}
+
+/// Random floats: ordinary ones, or among them zeros, halves, huge and tiny ones, infinities, NaN.
+fn floats(random: &mut Random, shape: &[u64]) -> Tensor {
+    let special =
+        [0.0, -0.0, 0.5, -1.5, 1e30, -3e38, 1e-42, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let (odd, most) = (random.one_in(3), random.pick(&[1i64, 8, 100]));
+    let n: u64 = shape.iter().product();
+    let value = |_| match odd && random.one_in(12) {
+        true => random.pick(&special),
+        false => random.range(-most << 20, most << 20) as f32 / (1 << 20) as f32,
+    };
+    let all: Vec<f32> = (0..n).map(value).collect();
+    let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
+    Tensor::from_slice(&all, shape).expect("as many elements as the shape has")
+}
+
+fn computed(shape: &[u64]) -> Operand {
+    (shape.to_vec(), DType::F32, None)
+}
+
+/// A constant most of the time.
+fn parameter(random: &mut Random, shape: &[u64]) -> Operand {
+    let t = (!random.one_in(4)).then(|| floats(random, shape));
+    (shape.to_vec(), DType::F32, t)
+}
+
+fn size(random: &mut Random, most: i64) -> u64 {
+    let small = random.one_in(2);
+    random.range(1, if small { most.min(4) } else { most }) as u64
+}
+
+fn shape(random: &mut Random) -> Vec<u64> {
+    let rank = random.range(0, 4);
+    (0..rank).map(|i| if i + 1 == rank { size(random, 70) } else { size(random, 5) }).collect()
+}
+
+fn image(random: &mut Random) -> Vec<u64> {
+    vec![random.range(1, 2) as u64, size(random, 9), size(random, 9), size(random, 37)]
+}
+
+fn act(random: &mut Random) -> Act {
+    random.pick(&[Act::None, Act::None, Act::Relu, Act::Relu6, Act::ReluN1To1])
+}
+
+fn case(kind: impl Into<OpKind>, operands: Vec<Operand>, result: &[u64]) -> Case {
+    Case { kind: kind.into(), operands, results: vec![(result.to_vec(), DType::F32)] }
+}
+
+fn unary(random: &mut Random) -> Case {
+    use UnaryFn::*;
+    let f = random.pick(&[
+        Abs,
+        Neg,
+        Exp,
+        Log,
+        Sqrt,
+        Rsqrt,
+        Reciprocal,
+        Square,
+        Sign,
+        Floor,
+        Ceil,
+        Round,
+        Sin,
+        Cos,
+        Sigmoid,
+        Tanh,
+        Erf,
+        Gelu,
+        GeluTanh,
+        LeakyRelu,
+        Elu,
+        Selu,
+        Softplus,
+        Softsign,
+        HardSigmoid,
+        HardSwish,
+        Clip,
+        ThresholdedRelu,
+    ]);
+    let s = shape(random);
+    case(Unary { f, alpha: random.pick(&[0.0, 0.25, -1.5]), beta: 2.5 }, vec![computed(&s)], &s)
+}
+
+fn activation(random: &mut Random) -> Case {
+    let s = shape(random);
+    case(Activation { act: act(random) }, vec![computed(&s)], &s)
+}
+
+/// A shape that broadcasts to `s`.
+fn part(random: &mut Random, s: &[u64]) -> Vec<u64> {
+    let kept: Vec<u64> = s.iter().map(|&n| if random.one_in(4) { 1 } else { n }).collect();
+    let dropped = if random.one_in(3) { random.range(0, s.len() as i64) as usize } else { 0 };
+    kept[dropped..].to_vec()
+}
+
+fn binary(random: &mut Random) -> Case {
+    let s = shape(random);
+    let (mut a, mut b) = (s.clone(), part(random, &s));
+    if random.one_in(3) {
+        std::mem::swap(&mut a, &mut b);
+    }
+    let act = act(random);
+    let f = random.pick(&[
+        BinaryFn::Min,
+        BinaryFn::Max,
+        BinaryFn::Pow,
+        BinaryFn::SquaredDifference,
+        BinaryFn::Prelu,
+    ]);
+    let kind: OpKind = match random.range(0, 6) {
+        0 => Add { act }.into(),
+        1 => Sub { act }.into(),
+        2 => Mul { act }.into(),
+        3 => Div { act }.into(),
+        _ => Binary { f }.into(),
+    };
+    let operands = vec![parameter(random, &a), computed(&b)];
+    case(kind, operands, &s)
+}
+
+/// A shape of rank 1 or more.
+fn rows(random: &mut Random) -> Vec<u64> {
+    let s = shape(random);
+    if s.is_empty() { vec![size(random, 70)] } else { s }
+}
+
+fn batch_norm(random: &mut Random) -> Case {
+    let s = rows(random);
+    let c = [*s.last().expect("rank 1 or more")];
+    let mut operands = vec![computed(&s)];
+    operands.extend((0..4).map(|_| parameter(random, &c)));
+    case(BatchNorm { epsilon: 0.25 }, operands, &s)
+}
+
+fn layer_norm(random: &mut Random) -> Case {
+    let s = rows(random);
+    let c = [*s.last().expect("rank 1 or more")];
+    let mut operands = vec![computed(&s), parameter(random, &c)];
+    if !random.one_in(3) {
+        operands.push(parameter(random, &c));
+    }
+    case(LayerNorm { epsilon: 1e-5 }, operands, &s)
+}
+
+fn fake_quant(random: &mut Random) -> Case {
+    let s = shape(random);
+    let slices = s.last().copied().filter(|_| random.one_in(2));
+    let range: Vec<u64> = slices.into_iter().collect();
+    let operands = vec![computed(&s), parameter(random, &range), parameter(random, &range)];
+    let form = random.pick(&[FakeQuantForm::Divide, FakeQuantForm::Multiply]);
+    let num_bits = random.range(2, 16) as u32;
+    case(FakeQuant { num_bits, narrow_range: random.one_in(2), form }, operands, &s)
+}
+
+fn quantize_and_dequantize(random: &mut Random) -> Case {
+    let s = shape(random);
+    let axis = random.range(-1, s.len() as i64 - 1) as i32;
+    let mut operands = vec![computed(&s)];
+    if random.one_in(2) {
+        let range: Vec<u64> = s.get(axis as usize).copied().into_iter().collect();
+        operands.extend((0..2).map(|_| parameter(random, &range)));
+    }
+    let kind = QuantizeAndDequantize {
+        num_bits: random.range(2, 16) as u32,
+        signed: random.one_in(2),
+        narrow_range: random.one_in(2),
+        halves: random.pick(&[Halves::Even, Halves::Up]),
+        axis,
+    };
+    case(kind, operands, &s)
+}
+
+fn softmax(random: &mut Random) -> Case {
+    let s = rows(random);
+    if random.one_in(3) {
+        return case(LogSoftmax {}, vec![computed(&s)], &s);
+    }
+    case(Softmax { beta: random.pick(&[1.0, 0.3, -2.0]) }, vec![computed(&s)], &s)
+}
+
+fn reduce(random: &mut Random) -> Case {
+    let s = shape(random);
+    let axes: Vec<u32> = (0..s.len() as u32).filter(|_| random.one_in(2)).collect();
+    let left: Vec<u64> =
+        (0..s.len()).filter(|d| !axes.contains(&(*d as u32))).map(|d| s[d]).collect();
+    use ReduceFn::*;
+    let kind: OpKind = match random.one_in(4) {
+        true => Mean { axes }.into(),
+        false => Reduce { f: random.pick(&[Sum, Prod, Min, Max, SumSquare, L2, L1]), axes }.into(),
+    };
+    case(kind, vec![computed(&s)], &left)
+}
+
+/// Padding less than the window on each side.
+fn pads(random: &mut Random, window: [u64; 2]) -> [u32; 4] {
+    if random.one_in(3) {
+        return [0; 4];
+    }
+    let mut side = |w: u64| random.range(0, w as i64 - 1) as u32;
+    [side(window[0]), side(window[0]), side(window[1]), side(window[1])]
+}
+
+/// Output extents of a window (with dilation) over an image; the pads grow until it fits.
+fn outputs(s: &[u64], window: [u64; 2], stride: [u32; 2], pad: &mut [u32; 4]) -> [u64; 2] {
+    [0, 1].map(|d| {
+        let padded = |pad: &[u32; 4]| s[1 + d] + u64::from(pad[2 * d] + pad[2 * d + 1]);
+        while padded(pad) < window[d] {
+            pad[2 * d] += 1;
+        }
+        (padded(pad) - window[d]) / u64::from(stride[d]) + 1
+    })
+}
+
+fn strides(random: &mut Random) -> [u32; 2] {
+    [random.range(1, 3) as u32, random.range(1, 3) as u32]
+}
+
+fn pool(random: &mut Random) -> Case {
+    let s = image(random);
+    let window = [random.range(1, 4) as u64, random.range(1, 4) as u64];
+    let (stride, mut pad) = (strides(random), pads(random, window));
+    let [oh, ow] = outputs(&s, window, stride, &mut pad);
+    let (window, act) = (window.map(|n| n as u32), act(random));
+    let kind: OpKind = match random.one_in(2) {
+        true => MaxPool2d { window, stride, pad, act }.into(),
+        false => {
+            let count_include_pad = random.one_in(2);
+            AvgPool2d { window, stride, pad, act, count_include_pad }.into()
+        }
+    };
+    case(kind, vec![computed(&s)], &[s[0], oh, ow, s[3]])
+}
