@@ -24,6 +24,7 @@ pub mod cse;
 pub mod dce;
 mod diag;
 mod diff;
+pub mod expand_float;
 pub mod expand_padding;
 pub mod fixed_range;
 pub mod fold_batch_norm;

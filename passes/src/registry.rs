@@ -22,6 +22,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::fold_zero_points::PASS,
         &crate::fuse_clamp::PASS,
         &crate::check_accumulators::PASS,
+        &crate::expand_float::PASS,
         &crate::expand_padding::PASS,
         &crate::stage_inputs::PASS,
         &crate::alias_views::PASS,
@@ -42,7 +43,7 @@ pub const PIPELINES: &[(&str, &str)] = &[
     (
         "tflite-int",
         "lower-quant-to-int,choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,\
-     expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
+     expand-float,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
     ),
 ];
 

@@ -244,6 +244,7 @@ fn quantize_and_dequantize(random: &mut Random) -> Case {
         narrow_range: random.one_in(2),
         halves: random.pick(&[Halves::Even, Halves::Up]),
         axis,
+        limit: true,
     };
     case(kind, operands, &s)
 }

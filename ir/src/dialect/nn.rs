@@ -196,6 +196,8 @@ dialect! { Nn;
         narrow_range: bool = false,
         halves: Halves = Halves::Even,
         axis: i32 = -1,
+        /// x is limited to a given range.
+        limit: bool = true,
     } pure;
     /// 2-D convolution; shapes as `quant.conv2d`.
     Conv2d "nn.conv2d" (x: one FloatTensor, w: one FloatTensor, b: opt FloatTensor)

@@ -46,7 +46,7 @@ pub(super) fn quantize_and_dequantize(
     let grids: Vec<_> = ranges.iter().map(|&r| symmetric_grid(&mut F32, form, r)).collect();
     let one = |(i, &v): (usize, &f32)| {
         let g = &grids[slice(i)];
-        let v = if given { limit(v, g.range) } else { v };
+        let v = if given && o.limit { limit(v, g.range) } else { v };
         let steps = v * g.scale;
         let code = match o.halves {
             Halves::Even => float::round_even(&mut F32, steps),

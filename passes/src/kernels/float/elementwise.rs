@@ -285,7 +285,7 @@ pub fn lower_symmetric(site: &Site, op: &nn::QuantizeAndDequantize) -> Result<Ve
     }
     let axis = usize::try_from(op.axis).ok();
     let codes = (op.num_bits, op.signed, op.narrow_range);
-    lower_along(site, axis, Element::Symmetric(op.halves, codes, true))
+    lower_along(site, axis, Element::Symmetric(op.halves, codes, op.limit))
 }
 
 fn call(site: &Site, inputs: Vec<View>, f: Element) -> Vec<Call> {
