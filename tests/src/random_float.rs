@@ -18,8 +18,11 @@ pub struct Case {
     results: Vec<(Vec<u64>, DType)>,
 }
 
+/// Makes a case of one op.
+type Generator = fn(&mut Random) -> Case;
+
 /// The generators, by name.
-pub const OPS: &[(&str, fn(&mut Random) -> Case)] = &[
+pub const OPS: &[(&str, Generator)] = &[
     ("unary", unary),
     ("activation", activation),
     ("binary", binary),
