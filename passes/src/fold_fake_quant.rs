@@ -9,7 +9,9 @@
 //!
 //! `nn.quantize_and_dequantize` with a given range likewise. Scale and zero point are those of
 //! TensorFlow's converter ([`crate::quant_params`]): 2 to 8 bits in int8 storage with as many codes as the
-//! bits have, 9 to 16 bits in int16. They are kept by all later passes.
+//! bits have, 9 to 16 bits in int16. They are kept by all later passes. Codes of constants are spread over
+//! their storage: 4-bit codes times 16, their scale divided by 16, are the same numbers, and the bias gets
+//! 4 bits more.
 //!
 //! Behind constants the pass goes on, since it alone has the scales before they are rounded to f32:
 //! transposes and reshapes move the codes, a factor per channel (`fold-batch-norm` leaves it) goes into the
@@ -30,6 +32,7 @@ use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use qcc_ir::dialect::nn::{self, Halves, Op};
 use qcc_ir::dialect::quant;
 use qcc_ir::{Elem, Level, Module, OpId, TensorType, Value};
+use qcc_runtime::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -98,11 +101,11 @@ fn visit(r: &mut Rewriter, op: OpId, known: &mut AllKnown, ctx: &mut PassContext
 }
 
 /// Puts quantize and dequantize, or dequantized codes, in the place of `op`.
-fn fold(r: &mut Rewriter, op: OpId, k: Known, known: &mut AllKnown) {
+fn fold(r: &mut Rewriter, op: OpId, mut k: Known, known: &mut AllKnown) {
     let x = r.operand(op, 0);
     let q = match r.const_tensor(x) {
         Some(t) => {
-            let codes = k.grid.codes(&t, &k.params, k.axis);
+            let codes = spread(k.grid.codes(&t, &k.params, k.axis), &mut k);
             let name = r.name_of(x);
             r.constant(op, &name, &codes, k.elem())
         }
@@ -112,6 +115,25 @@ fn fold(r: &mut Rewriter, op: OpId, k: Known, known: &mut AllKnown) {
         }
     };
     dequantize(r, op, q, k, known);
+}
+
+/// Codes of fewer bits than their storage, times a power of two that fills it, and the scale divided
+/// by it: the same numbers. Sums of products, and with them biases and their rescaling, get as many
+/// bits more.
+fn spread(mut codes: Tensor, k: &mut Known) -> Tensor {
+    let [lo, hi] = k.grid.range;
+    let room = k.grid.storage.min_max().1 as i32 + 1;
+    let factor = room / (hi.max(-lo)).max(1);
+    let factor = if factor > 1 { 1 << factor.ilog2() } else { 1 };
+    // A zero point is a code too: it has room where the codes have.
+    k.grid.range = [lo * factor, hi * factor];
+    for p in &mut k.params {
+        *p = Exact { scale: p.scale / f64::from(factor), zero_point: p.zero_point * factor };
+    }
+    for i in 0..codes.len() {
+        codes.set_i64(i, codes.get_i64(i) * i64::from(factor));
+    }
+    codes
 }
 
 /// `op` becomes the dequantized form of `q`, whose parameters are `k`.

@@ -10,7 +10,8 @@
 //!
 //! Nobody else may read %y, and the module's numerics must have the op for the codes' types. Where an
 //! op keeps the scale of its input (pools, resizing) and the model asks for another, a `quant.requantize`
-//! follows, as TensorFlow's converter has it; inputs of a concatenation are requantized before. `quantize`
+//! follows, as TensorFlow's converter has it (an average in a graph that the converter refuses becomes a
+//! depthwise convolution by ones instead, which rounds once; see [`crate::converter`]); inputs of a concatenation are requantized before. `quantize`
 //! of `dequantize` is `quant.requantize`, or nothing if the types are equal. `nn.arg_max` reads codes.
 //!
 //! An activation that the output's range implies is left out: all codes of a type whose zero point is its

@@ -20,6 +20,7 @@ pub mod choose_params;
 pub mod choose_signedness;
 pub mod consts;
 mod context;
+pub mod converter;
 pub mod cse;
 pub mod dce;
 mod diag;

@@ -12,13 +12,14 @@
 //!   are the same.
 //! - Down (`tflite` numerics): average pools and resizing of a quantized value give values in its range:
 //!   a result without parameters gets those of the input. Softmax, sigmoid and tanh have fixed ones.
-//! - Twice (`tflite` numerics): a value that is quantized to T₁ only to be quantized to T₂ is quantized
-//!   to T₂ at once, as TensorFlow's converter does, if an op with free parameters makes it and nobody else
-//!   reads either. One rounding less; what T₁ cut off is cut off by T₂.
+//! - Twice (graphs that TensorFlow's converter takes, see [`crate::converter`]): a value that is quantized to
+//!   T₁ only to be quantized to T₂ is quantized to T₂ at once, as the converter does, if an op with free
+//!   parameters makes it and nobody else reads either. One rounding less; what T₁ cut off is cut off by T₂.
 //!
 //! Parameters that the model states are otherwise never changed. `Drift::Quantizes`: a value that had no
 //! parameters is rounded.
 
+use crate::converter::follows_converter;
 use crate::fixed_range::fixed_type;
 use crate::rewriter::{Rewriter, rewrite_all};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
@@ -45,7 +46,10 @@ const MAX_ROUNDS: usize = 64;
 fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     rewrite_all(m, ctx, MAX_ROUNDS, |r, op, ctx| {
         let tflite = r.m.numerics == Numerics::TfLite;
-        up(r, op, ctx) || (tflite && (down(r, op, ctx) || twice(r, op, ctx)))
+        up(r, op, ctx) || (tflite && down(r, op, ctx))
+    });
+    rewrite_all(m, ctx, MAX_ROUNDS, |r, op, ctx| {
+        r.is_quantize(op) && follows_converter(r) && twice(r, op, ctx)
     });
     Ok(())
 }
@@ -163,9 +167,6 @@ fn down(r: &mut Rewriter, op: OpId, ctx: &mut PassContext) -> bool {
 
 /// `quantize(dequantize(quantize(f(x))))` → `quantize(f(x))`.
 fn twice(r: &mut Rewriter, second: OpId, ctx: &mut PassContext) -> bool {
-    if !r.is_quantize(second) {
-        return false;
-    }
     let Some(middle) = r.dequantized(r.operand(second, 0)) else { return false };
     let Some(first) = r.def(middle).filter(|&op| r.is_quantize(op)) else { return false };
     let x = r.operand(first, 0);

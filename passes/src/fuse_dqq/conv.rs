@@ -98,7 +98,7 @@ impl Site<'_, '_> {
         Ok(Some(self.r.constant(self.q, &name, &t, elem)))
     }
 
-    fn zeros(&mut self, dtype: DType) -> Value {
+    pub(super) fn zeros(&mut self, dtype: DType) -> Value {
         let n = self.y.shape.last().copied().unwrap_or(1) as usize;
         self.r.constant(self.q, "zero_bias", &Tensor::zeros(dtype, vec![n]), Elem::Plain(dtype))
     }

@@ -1,11 +1,13 @@
 //! Pools, resizing, reductions.
 
 use super::{Fused, Site};
+use crate::consts::int_tensor;
+use crate::converter::follows_converter;
 use crate::fixed_range::softmax_type;
 use crate::rewriter::{Rewriter, act_of};
-use qcc_ir::dialect::nn::{Op, ResizeCoordinates};
+use qcc_ir::dialect::nn::{self, Op, ResizeCoordinates};
 use qcc_ir::dialect::quant::{self, Act};
-use qcc_ir::{OpId, OpKind, TensorType};
+use qcc_ir::{DType, Elem, Numerics, OpId, OpKind, QuantType, TensorType, Value};
 
 /// `arg_max(dequantize(q))` → `arg_max(q)`: codes have the order of the numbers that they stand for.
 pub(super) fn arg_max(r: &mut Rewriter, op: OpId) -> bool {
@@ -27,13 +29,40 @@ impl Site<'_, '_> {
     /// for others.
     pub(super) fn same_scale(&mut self, kind: &Op) -> Fused {
         let (x, xq, a) = self.codes(0)?;
-        self.y_quant()?;
+        let (yq, _) = self.y_quant()?;
+        if let (Op::AvgPool2d(o), false) = (kind, xq == yq)
+            && o.pad == [0; 4]
+            && self.r.m.numerics == Numerics::TfLite
+            && !follows_converter(self.r)
+        {
+            return self.average(o, x, yq.storage);
+        }
         let own = TensorType::quant(&self.y.shape, xq.clone());
         let act = act_of(&OpKind::Nn(kind.clone()));
         let act = if own == self.y { self.needed(act, a) } else { act };
         let kind = quantized(kind, act)?;
         let pooled = self.insert(kind, &[x], own);
         Ok(self.in_y(pooled))
+    }
+
+    /// An average to other parameters with one rounding: a depthwise convolution by ones of scale
+    /// 1/(kh·kw).
+    fn average(&mut self, o: &nn::AvgPool2d, x: Value, storage: DType) -> Fused {
+        let channels = self.y.shape.last().copied().unwrap_or(1);
+        let [kh, kw] = o.window;
+        let shape = [1, kh as usize, kw as usize, channels as usize];
+        let ones = int_tensor(DType::I8, &shape, std::iter::repeat_n(1, shape.iter().product()));
+        let scale = (1.0 / (f64::from(kh) * f64::from(kw))) as f32;
+        let ty = QuantType::per_tensor(DType::I8, scale, 0);
+        let w = self.r.constant(self.q, "ones", &ones, Elem::Quant(ty.into()));
+        let mut operands = vec![x, w];
+        if storage == DType::I16 {
+            operands.push(self.zeros(DType::I32));
+        }
+        let (stride, act) = (o.stride, o.act);
+        let kind = quant::DepthwiseConv2d { stride, dilation: [1, 1], pad: [0; 4], act };
+        let y = self.y.clone();
+        Ok(self.insert(kind, &operands, y))
     }
 
     pub(super) fn mean(&mut self, axes: &[u32]) -> Fused {
