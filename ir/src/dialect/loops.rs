@@ -201,6 +201,9 @@ dialect! { Loop;
     Shuffle "loop.shuffle" (a: one Vector, b: one Vector) -> (y: one Vector) {
         mask: Vec<u32>,
     } pure;
+    /// The low `bytes` (4 or 8) bytes of each 128 bits next to each other, repeated to fill the
+    /// vector.
+    Compact "loop.compact" (x: one Vector) -> (y: one Vector) { bytes: u32, } pure;
     /// acc[i] + Σ_{j<4} a[4i+j]·b[4i+j]: i32 lanes from bytes.
     Dot4 "loop.dot4" (acc: one Vector, a: one Vector, b: one Vector) -> (y: one Vector) {
         signs: DotSigns,

@@ -153,6 +153,12 @@ fn unary(op: &Op, a: &Lanes, ty: Ty) -> Option<Lanes> {
         }),
         Op::FloatCast(_) => one(&|i| float_bits(ty.0, a.f(i))),
         Op::Bitcast(_) => Some(Lanes::from_bytes(ty.0, &a.bytes)),
+        Op::Compact(o) => {
+            let low = |block: &'_ [u8]| block.iter().take(o.bytes as usize).copied().collect();
+            let packed: Vec<Vec<u8>> = a.bytes.chunks(BLOCK).map(low).collect();
+            let bytes = packed.concat().iter().cycle().take(a.bytes.len()).copied().collect();
+            Some(Lanes { elem: ty.0, bytes })
+        }
         Op::Fsqrt(_) => one(&|i| match ty.0 {
             DType::F32 => (a.f(i) as f32).sqrt().to_bits().into(),
             _ => a.f(i).sqrt().to_bits(),

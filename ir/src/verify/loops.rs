@@ -47,6 +47,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("widen_c1", "integers to integers twice as wide, in a vector of the same size"),
     ("pack_c1", "a and b have one type; i32 to i16 or i16 to i8, in a vector of the same size"),
     ("unpack_c1", "a, b and the result have one type"),
+    ("compact_c1", "4 or 8 bytes; x and the result have one type"),
     ("shuffle_c1", "a, b and the result have one type; the mask has 16 numbers below 32"),
     ("dot4_c1", "acc and the result are i32, a and b four times as many i8"),
     ("dot2_c1", "acc and the result are i32, a and b twice as many i16"),
@@ -145,6 +146,7 @@ fn conversion(c: &mut OpCheck, op: &Op) {
             let mask = o.mask.len() == 16 && o.mask.iter().all(|&i| i < 32);
             ("shuffle_c1", mask && from == to && operand(c, 1) == from)
         }
+        Compact(o) => ("compact_c1", matches!(o.bytes, 4 | 8) && from == to),
         Dot4(_) => ("dot4_c1", dot(c, I8, 4)),
         Dot2(_) => ("dot2_c1", dot(c, I16, 2)),
         _ => return,

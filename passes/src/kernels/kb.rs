@@ -345,6 +345,11 @@ impl Kb {
         let ty = self.func.ty(a).clone();
         self.op(Shuffle { mask: mask.to_vec() }, &[a, b], ty)
     }
+    /// The low 4 or 8 bytes of each 128 bits next to each other, repeated.
+    pub fn compact(&mut self, x: Value, bytes: u32) -> Value {
+        let ty = self.func.ty(x).clone();
+        self.op(Compact { bytes }, &[x], ty)
+    }
     /// acc + four products per lane.
     pub fn dot4(&mut self, signs: DotSigns, acc: Value, a: Value, b: Value) -> Value {
         self.op(Dot4 { signs }, &[acc, a, b], Type::v128(DType::I32))

@@ -183,6 +183,11 @@ impl Walk<'_> {
                 let mask: Vec<u8> = s.mask.iter().map(|&i| i as u8).collect();
                 self.shuffle(ty, arg[0], arg[1], &mask)
             }
+            Op::Compact(s) => {
+                let bytes = s.bytes as u8;
+                let mask: Vec<u8> = (0..16).map(|i| i % bytes).collect();
+                self.shuffle(ty, arg[0], arg[0], &mask)
+            }
             Op::Dot4(s) => self.dot4(s.signs, arg[0], arg[1], arg[2]),
             Op::Dot2(_) => self.dot2(arg[0], arg[1], arg[2]),
             Op::For(_)

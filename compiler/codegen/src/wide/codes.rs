@@ -447,6 +447,9 @@ forms! {
         VEX_Vpermq_ymm_ymmm256_imm8 EVEX_Vpermq_ymm_k1z_ymmm256b64_imm8
         EVEX_Vpermq_zmm_k1z_zmmm512b64_imm8;
     PERMQ 8 INVALID EVEX_Vpermq_ymm_k1z_ymm_ymmm256b64 EVEX_Vpermq_zmm_k1z_zmm_zmmm512b64;
+    PERMD 4
+        VEX_Vpermd_ymm_ymm_ymmm256 EVEX_Vpermd_ymm_k1z_ymm_ymmm256b32
+        EVEX_Vpermd_zmm_k1z_zmm_zmmm512b32;
     PMOVSXBW 0
         VEX_Vpmovsxbw_ymm_xmmm128 EVEX_Vpmovsxbw_ymm_k1z_xmmm128
         EVEX_Vpmovsxbw_zmm_k1z_ymmm256;

@@ -99,7 +99,7 @@ fn temps(plan: &Plan, op: OpId, kind: &Op) -> u32 {
         Op::Dot2(_) if m.vnni => 0,
         Op::Dot2(_) => 1,
         Op::Shuffle(_) => 2,
-        Op::Extract(_) | Op::IntToFloatLow(_) => 1,
+        Op::Extract(_) | Op::IntToFloatLow(_) | Op::Compact(_) => 1,
         Op::WidenLowS(_) | Op::WidenHighS(_) | Op::WidenLowU(_) | Op::WidenHighU(_) => 1,
         Op::LoadLow64(_) => 1,
         _ => 0,

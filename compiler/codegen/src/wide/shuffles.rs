@@ -2,6 +2,7 @@
 
 use super::codes::*;
 use super::literals::Literal;
+use super::machine::Machine;
 use super::plan::Class;
 use super::walk::Walk;
 use crate::CodegenError;
@@ -40,6 +41,17 @@ pub(super) fn masks(mask: &[u32]) -> Vec<Literal> {
         Way::Both(a, b) => vec![a, b],
         _ => vec![],
     }
+}
+
+/// The order of lanes that `vpermd` or `vpermq` takes for `loop.compact`, unless an immediate does.
+pub(super) fn compact_order(m: Machine, bytes: u32) -> Option<Literal> {
+    let lanes = m.bytes / 16;
+    let order: Vec<u8> = match (bytes, m.bytes) {
+        (8, 32) => return None,
+        (8, _) => (0..m.bytes / 8).flat_map(|i| (2 * (i % lanes) as u64).to_le_bytes()).collect(),
+        _ => (0..m.bytes / 4).flat_map(|i| (4 * (i % lanes) as u32).to_le_bytes()).collect(),
+    };
+    Some(Literal::repeat(&order))
 }
 
 fn way(mask: &[u32]) -> Way {
@@ -173,6 +185,26 @@ impl Walk<'_> {
                 let d = self.define_vector(v)?;
                 self.v3(PSHUFB, d, a, of_a);
                 self.r3(POR, d, d, t);
+            }
+        }
+        Ok(())
+    }
+
+    /// The low 4 or 8 bytes of each 128 bits, next to each other.
+    pub fn compact(&mut self, v: Value, x: Value, bytes: u32) -> Result<()> {
+        let from = self.register(x)?;
+        let order = match compact_order(self.m, bytes) {
+            Some(order) => Some(self.literal_register(&order)?),
+            None => None,
+        };
+        self.release_operands();
+        let d = self.define_vector(v)?;
+        match order {
+            // 0, 2, 0, 2
+            None => self.v2i(PERMQ_IMM, d, self.m.vector(from), 0b10_00_10_00),
+            Some(order) => {
+                let forms = if bytes == 8 { PERMQ } else { PERMD };
+                self.v3(forms, d, order, self.m.vector(from));
             }
         }
         Ok(())

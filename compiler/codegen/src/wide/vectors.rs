@@ -42,6 +42,7 @@ pub(super) fn implied_literals(plan: &Plan, op: OpId, kind: &Op) -> Vec<Literal>
         },
         Op::WidenLowU(_) | Op::WidenHighU(_) => vec![Literal::lanes(0, 8)],
         Op::Shuffle(s) => shuffles::masks(&s.mask),
+        Op::Compact(s) => shuffles::compact_order(m, s.bytes).into_iter().collect(),
         Op::Dot4(s) if !(m.vnni && s.signs == DotSigns::U8S8) => vec![low_bytes()],
         _ => vec![],
     }
@@ -197,6 +198,7 @@ impl Walk<'_> {
                 self.widen(v, arg[0], kind)
             }
             Op::Shuffle(s) => self.shuffle(v, &arg, &s.mask),
+            Op::Compact(s) => self.compact(v, arg[0], s.bytes),
             _ => Err(self.fail(format!("'{}' on wide vectors", kind.spec().name))),
         }
     }

@@ -185,6 +185,11 @@ pub fn cases(fma: bool, width: usize) -> Vec<Case> {
             add("shuffle", &format!("{{mask = {mask:?}}}"), &[ty, ty], ty);
         }
     }
+    for bytes in [4, 8] {
+        for ty in [int_vectors[0], int_vectors[2]] {
+            add("compact", &format!("{{bytes = {bytes}}}"), &[ty], ty);
+        }
+    }
     for signs in ["u8s8", "s8s8"] {
         let bytes = int_vectors[0];
         add(
