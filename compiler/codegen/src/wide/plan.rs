@@ -275,8 +275,8 @@ impl<'a> Plan<'a> {
         let mut last_store: i64 = -1;
         for op in self.order.clone() {
             let OpKind::Loop(kind) = f.kind(op) else { continue };
-            if matches!(kind, Op::Store(_) | Op::StoreLow(_) | Op::For(_)) {
-                last_store = i64::from(self.span[op].end);
+            if matches!(kind, Op::Store(_) | Op::StoreLow(_)) {
+                last_store = i64::from(self.span[op].start);
             }
             for (slot, form) in memory_slots(self, op, kind) {
                 let v = self.root(f.operands(op)[slot]);

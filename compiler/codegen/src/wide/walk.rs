@@ -356,8 +356,8 @@ impl<'a> Walk<'a> {
         };
         let args = f.region(region).args[1..].to_vec();
         let targets = self.start_values(op, &args)?;
-        self.release_dying(span.start);
         if trips(spec) == 1 {
+            self.release_dying(span.start);
             let frame = Frame { op, args, targets, bound: vec![], carried: vec![] };
             self.want(&frame, true);
             self.region(region)?;
@@ -367,6 +367,8 @@ impl<'a> Walk<'a> {
         }
         let carried = self.enter_pointers(op, spec)?;
         let counter = self.start_counter(op, spec)?;
+        // Not earlier: what lives through the loop must not get a carried value's register.
+        self.release_dying(span.start);
         let bound = self.bound.clone();
         let frame = Frame { op, args, targets, bound, carried };
         self.want(&frame, true);
