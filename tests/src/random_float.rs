@@ -33,6 +33,10 @@ pub const OPS: &[(&str, Generator)] = &[
     ("softmax", softmax),
     ("reduce", reduce),
     ("pool", pool),
+    ("conv2d", conv2d),
+    ("depthwise_conv2d", depthwise_conv2d),
+    ("fully_connected", fully_connected),
+    ("matmul", matmul),
 ];
 
 /// The module of generator `which` for a seed.
@@ -311,4 +315,69 @@ fn pool(random: &mut Random) -> Case {
         }
     };
     case(kind, vec![computed(&s)], &[s[0], oh, ow, s[3]])
+}
+
+fn dilations(random: &mut Random) -> [u32; 2] {
+    if random.one_in(3) { [random.range(1, 3) as u32, random.range(1, 3) as u32] } else { [1, 1] }
+}
+
+/// Window, its extents with dilation.
+fn window(random: &mut Random, dilation: [u32; 2]) -> ([u64; 2], [u64; 2]) {
+    let window = [random.range(1, 4) as u64, random.range(1, 4) as u64];
+    (window, [0, 1].map(|d| (window[d] - 1) * u64::from(dilation[d]) + 1))
+}
+
+/// Operands of a layer with weights: with a bias most of the time.
+fn layer(random: &mut Random, x: &[u64], w: &[u64], channels: u64) -> Vec<Operand> {
+    let mut operands = vec![computed(x), parameter(random, w)];
+    if !random.one_in(4) {
+        operands.push(parameter(random, &[channels]));
+    }
+    operands
+}
+
+fn conv2d(random: &mut Random) -> Case {
+    let groups = if random.one_in(3) { random.range(1, 4) as u64 } else { 1 };
+    let (per_in, per_out) = (size(random, 9), size(random, 37));
+    let mut s = image(random);
+    s[3] = groups * per_in;
+    let (stride, dilation) = (strides(random), dilations(random));
+    let (taps, extents) = window(random, dilation);
+    let mut pad = pads(random, extents);
+    let [oh, ow] = outputs(&s, extents, stride, &mut pad);
+    let operands =
+        layer(random, &s, &[groups * per_out, taps[0], taps[1], per_in], groups * per_out);
+    let kind = Conv2d { stride, dilation, pad, groups: groups as u32, act: act(random) };
+    case(kind, operands, &[s[0], oh, ow, groups * per_out])
+}
+
+fn depthwise_conv2d(random: &mut Random) -> Case {
+    let s = image(random);
+    let multiplier = if random.one_in(3) { size(random, 9) } else { 1 };
+    let (stride, dilation) = (strides(random), dilations(random));
+    let (taps, extents) = window(random, dilation);
+    let mut pad = pads(random, extents);
+    let [oh, ow] = outputs(&s, extents, stride, &mut pad);
+    let n_out = s[3] * multiplier;
+    let operands = layer(random, &s, &[1, taps[0], taps[1], n_out], n_out);
+    let kind = DepthwiseConv2d { stride, dilation, pad, act: act(random) };
+    case(kind, operands, &[s[0], oh, ow, n_out])
+}
+
+fn fully_connected(random: &mut Random) -> Case {
+    let [m, k, n] = [size(random, 9), size(random, 70), size(random, 70)];
+    let x = if random.one_in(3) { vec![m, 1, k, 1] } else { vec![m, k] };
+    let operands = layer(random, &x, &[n, k], n);
+    case(FullyConnected { act: act(random) }, operands, &[m, n])
+}
+
+fn matmul(random: &mut Random) -> Case {
+    let [m, k, n] = [size(random, 9), size(random, 40), size(random, 40)];
+    let lead: Vec<u64> = (0..random.range(0, 2)).map(|_| size(random, 3)).collect();
+    let (a_lead, b_lead) = (lead.clone(), part(random, &lead));
+    let (transpose_a, transpose_b) = (random.one_in(3), random.one_in(3));
+    let a = [a_lead, if transpose_a { vec![k, m] } else { vec![m, k] }].concat();
+    let b = [b_lead, if transpose_b { vec![n, k] } else { vec![k, n] }].concat();
+    let operands = vec![computed(&a), parameter(random, &b)];
+    case(MatMul { transpose_a, transpose_b }, operands, &[lead, vec![m, n]].concat())
 }
