@@ -12,11 +12,15 @@
 //! | `pool` | pools |
 //! | `product`, `product_lower` | convolutions, fully connected, matrix products |
 //! | `depthwise` | depthwise convolution |
+//! | `cast` | casts, arg max |
+//! | `moves` | transpose, slice, pad, broadcast, gather |
 //! | `scalar_conv` | convolutions that nothing is known about |
 
+pub mod cast;
 pub mod depthwise;
 pub mod elementwise;
 pub mod emit;
+pub mod moves;
 pub mod normalize;
 pub mod pool;
 pub mod product;
@@ -67,6 +71,13 @@ pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
         Op::DepthwiseConv2d(o) => product_lower::lower_depthwise(site, o),
         Op::FullyConnected(o) => product_lower::lower_fully_connected(site, o.act),
         Op::MatMul(o) => product_lower::lower_mat_mul(site, o),
+        Op::ArgMax(o) => cast::lower_arg_max(site, o),
+        Op::Cast(_) => cast::lower(site),
+        Op::Transpose(o) => moves::lower_transpose(site, o),
+        Op::Slice(o) => moves::lower_slice(site, o),
+        Op::Pad(o) => moves::lower_pad(site, o),
+        Op::Broadcast(_) => moves::lower_broadcast(site),
+        Op::Gather(o) => moves::lower_gather(site, o),
         other => Err(format!("'{}' has no kernel", other.spec().name)),
     }
 }
