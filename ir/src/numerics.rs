@@ -4,10 +4,15 @@
 //! only place where multipliers, zero points and clamps are chosen. The interpreter evaluates the
 //! recipe, `lower-quant-to-int` writes it into the module; so both mean the same by construction.
 //!
-//! Formulas and their order of rounding: numerics.md, sections B and D (TensorFlow Lite's reference
-//! kernels, LiteRT 2.3).
+//! Formulas and their order of rounding: numerics.md, sections B and D (`tflite`: TensorFlow Lite's
+//! reference kernels, LiteRT 2.3) and E (`onnx`: ONNX Runtime's).
 
 pub mod float;
+mod functions;
+mod onnx;
+mod pointwise;
+mod products;
+mod recipe;
 pub mod resize;
 mod tflite;
 
@@ -51,6 +56,7 @@ pub enum Operand {
 pub fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, String> {
     let mut form = match module.numerics {
         Numerics::TfLite => tflite::derive(module, func, op)?,
+        Numerics::Onnx => onnx::derive(module, func, op)?,
         other => return Err(format!("numerics '{}' are not yet supported", other.name())),
     };
     narrow(func, op, &mut form);

@@ -250,6 +250,7 @@ fn is_return(f: &Func, op: OpId) -> bool {
 fn shifted_parameter(op: &Op, xs: &[bool], y_changes: bool) -> Option<usize> {
     match op {
         Op::Lut(_) if y_changes => Some(1),
+        Op::PairLut(_) if y_changes => Some(2),
         Op::Dequantize(_) if xs[0] => Some(2),
         _ => None,
     }
@@ -260,7 +261,8 @@ fn shifted_parameter(op: &Op, xs: &[bool], y_changes: bool) -> Option<usize> {
 fn is_activation(op: &Op, i: usize) -> bool {
     match op {
         Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_) => i == conv_operand::X,
-        Op::Lut(_) | Op::Dequantize(_) => i == 0,
+        Op::Lut(_) | Op::Dequantize(_) | Op::SoftmaxFloat(_) => i == 0,
+        Op::PairLut(_) => i < 2,
         Op::Quantize(_) => false,
         _ => true,
     }
@@ -327,6 +329,23 @@ impl Delta<'_> {
                 move_by(&mut o.b_zp, self.x(1));
                 self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])
             }
+            Op::AddFloat(o) => {
+                move_by(&mut o.a_bias, self.x(0));
+                move_by(&mut o.b_bias, self.x(1));
+                self.y([&mut o.y_bias, &mut o.lo, &mut o.hi])
+            }
+            // y_zp is part of a float sum: the result moves behind its rounding.
+            Op::Mul(o) => {
+                move_by(&mut o.a_zp, self.x(0));
+                move_by(&mut o.b_zp, self.x(1));
+                self.y([&mut o.y_bias, &mut o.lo, &mut o.hi])
+            }
+            Op::MatMul(o) => {
+                move_by(&mut o.a_zp, self.x(0));
+                move_by(&mut o.b_zp, self.x(1));
+                self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])
+            }
+            Op::SoftmaxFloat(o) => self.y([&mut o.y_zp, &mut o.lo, &mut o.hi]),
             Op::Mean(o) => {
                 move_by(&mut o.x_zp, self.x(0));
                 self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])
@@ -350,7 +369,7 @@ impl Delta<'_> {
                 true
             }
             // The order of codes, the index into a table and the parameters in operands.
-            Op::ArgMax(_) | Op::Lut(_) | Op::Dequantize(_) => true,
+            Op::ArgMax(_) | Op::Lut(_) | Op::PairLut(_) | Op::Dequantize(_) => true,
             Op::RowSums(_) | Op::FlipSign(_) => false,
         }
     }

@@ -146,6 +146,10 @@ pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
         Op::DepthwiseConv2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::FullyConnected(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Add(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::AddFloat(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Mul(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::MatMul(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::SoftmaxFloat(o) => Some((&mut o.lo, &mut o.hi)),
         Op::MaxPool2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::AvgPool2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Mean(o) => Some((&mut o.lo, &mut o.hi)),
@@ -159,6 +163,7 @@ pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
         | Op::Quantize(_)
         | Op::Dequantize(_)
         | Op::Lut(_)
+        | Op::PairLut(_)
         | Op::Concat(_)
         | Op::Slice(_)
         | Op::Reshape(_)

@@ -19,9 +19,7 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops, nn};
-use qcc_ir::{
-    DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value,
-};
+use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
 use std::sync::Arc;
 
 /// The option that splits small kernels too.
@@ -111,10 +109,15 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
         FullyConnected(op) => kernels::conv_lower::lower_fully_connected(site, op),
         RowSums(op) => kernels::row_sums::lower(site, op),
         Add(op) => kernels::add::lower(site, op),
+        AddFloat(op) => kernels::pairs::lower_add_float(site, op),
+        Mul(op) => kernels::pairs::lower_mul(site, op),
+        PairLut(op) => kernels::pairs::lower_pair_lut(site, op),
+        MatMul(op) => kernels::matmul::lower(site, op),
         MaxPool2d(op) => kernels::pool::lower_max(site, op),
         AvgPool2d(op) => kernels::pool::lower_avg(site, op),
         Mean(op) => kernels::mean::lower(site, op),
         Softmax(op) => kernels::softmax::lower(site, op),
+        SoftmaxFloat(op) => kernels::softmax_float::lower(site, op),
         ResizeBilinear(op) => kernels::resize::lower(site, op),
         ArgMax(op) => kernels::arg_max::lower(site, op),
         Quantize(op) => kernels::convert::lower_quantize(site, op),
@@ -136,24 +139,7 @@ fn lower_nn(site: &Site, op: &nn::Op) -> Result<Vec<Call>, String> {
     match op {
         nn::Op::Reshape(_) => reshape(site),
         nn::Op::Concat(o) => Ok(concat(site, o.axis as usize)),
-        nn::Op::Slice(o) if o.step.iter().all(|&s| s == 1) => {
-            Ok(slice(site, &int::Slice { start: o.start.clone() }))
-        }
-        nn::Op::Pad(o) if o.mode == nn::PadMode::Constant => {
-            let value = pad_bits(site, o.value)?;
-            Ok(pad(site, &int::Pad { low: o.low.clone(), high: o.high.clone(), value }))
-        }
         _ => kernels::float::lower(site, op),
-    }
-}
-
-/// What a border of `value` is filled with: a code, or the bits of a float.
-fn pad_bits(site: &Site, value: f32) -> Result<i32, String> {
-    match site.view(site.result()).dtype {
-        DType::F32 => Ok(value.to_bits() as i32),
-        DType::F64 if value.to_bits() == 0 => Ok(0),
-        DType::F64 => Err("a border of float64 that is not 0".into()),
-        _ => Ok(value as i32),
     }
 }
 
@@ -254,13 +240,7 @@ fn pad(site: &Site, op: &int::Pad) -> Vec<Call> {
 
 fn fill(site: &Site, y: &View, ranges: &[(u64, u64)], value: i32) -> Option<Call> {
     let offset = ranges.iter().zip(&y.strides).map(|(r, s)| r.0 * s).sum();
-    // Floats are filled with their bits.
-    let dtype = match y.dtype {
-        DType::F32 => DType::I32,
-        DType::F64 => DType::I64,
-        d => d,
-    };
-    let view = View { dtype, shape: ranges.iter().map(|r| r.1).collect(), ..y.clone() };
+    let view = View { shape: ranges.iter().map(|r| r.1).collect(), ..y.clone() };
     let args = vec![Arg::Value { value: site.result(), offset }];
     (!view.is_empty()).then(|| Call { kernel: Box::new(Fill { y: view, value }), args })
 }

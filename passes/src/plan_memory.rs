@@ -229,6 +229,7 @@ impl Plan {
 pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
     match int_op(f, op) {
         Some(Op::Add(_) | Op::Lut(_) | Op::Clamp(_) | Op::FlipSign(_) | Op::Requantize(_)) => true,
+        Some(Op::AddFloat(_) | Op::Mul(_) | Op::PairLut(_)) => true,
         Some(
             Op::Conv2d(_)
             | Op::DepthwiseConv2d(_)
@@ -238,7 +239,9 @@ pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
             | Op::MaxPool2d(_)
             | Op::AvgPool2d(_)
             | Op::Mean(_)
+            | Op::MatMul(_)
             | Op::Softmax(_)
+            | Op::SoftmaxFloat(_)
             | Op::ResizeBilinear(_)
             | Op::ArgMax(_)
             | Op::Quantize(_)

@@ -91,6 +91,7 @@ impl TestModule {
         let (lo, hi) = self.limits(a);
         let op = int::Add {
             style: AddStyle::General,
+            subtract: false,
             left_shift: 20,
             a_zp: 3,
             a_mult: 0x4000_0000,

@@ -37,7 +37,7 @@ pub enum RescaleForm {
     ReluF64,
     /// `rne(acc * s + copysign(b, acc)) + zp` in f64.
     SignedF64,
-    /// The reference itself, in integers (or f64 for FULLY_CONNECTED).
+    /// The reference itself, in integers (f64 for FULLY_CONNECTED, f32 for ONNX).
     Exact,
 }
 

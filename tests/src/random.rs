@@ -12,6 +12,8 @@ use qcc_ir::{
 use qcc_runtime::{Tensor, TensorDesc};
 use std::sync::Arc;
 
+mod pairwise;
+
 /// The SplitMix64 generator: equal seeds give equal numbers on every machine.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
@@ -72,11 +74,12 @@ pub fn graph(seed: u64) -> Module {
     let mut random = Random(seed);
     let dtype = random.pick(&[DType::I8, DType::I8, DType::U8]);
     let shape = [random.range(1, 2) as u64, random.size(9), random.size(9), random.size(36)];
-    let mut module = Module::new("random", Level::Quant, Numerics::TfLite);
+    let numerics = random.pick(&[Numerics::TfLite, Numerics::TfLite, Numerics::Onnx]);
+    let mut module = Module::new("random", Level::Quant, numerics);
     let x = quantized(&shape, &activation(&mut random, dtype));
     let b = Builder::add_func(&mut module, "main", FuncKind::Main, &[x]);
     let x = b.param(0);
-    let mut g = Graph { random, b, values: vec![x], dtype };
+    let mut g = Graph { random, b, values: vec![x], dtype, numerics };
     for _ in 0..g.random.range(1, 5) {
         let x = g.some_value();
         g.add_op(x);
@@ -100,6 +103,7 @@ struct Graph<'m> {
     b: Builder<'m>,
     values: Vec<Value>,
     dtype: DType,
+    numerics: Numerics,
 }
 
 /// Where the zero point of int8 weights may be.
@@ -153,36 +157,41 @@ impl Graph<'_> {
 
     fn add_op(&mut self, x: Value) {
         let image = self.shape(x).len() == 4;
-        match self.random.range(0, 15) {
+        match self.random.range(0, 20) {
             0..=2 if image => self.conv(x),
             3 | 4 if image => self.depthwise(x),
             5 | 6 if image => self.pool(x),
             7 if image => self.mean(x),
-            8 if image => self.resize(x),
+            // ONNX interpolates in float32, which has no kernel yet.
+            8 if image && self.numerics == Numerics::TfLite => self.resize(x),
             9 => self.split(x),
             10 => self.concat(x),
             11 => self.softmax(x),
             12 => self.reshape(x),
             13 => self.requantize(x),
             14 => self.fully_connected(x),
+            15 | 16 => self.pair(x),
+            17 => self.unary(x),
+            18 => self.matmul(x),
             _ => self.add(x),
         }
     }
 
     /// Random weights of a shape, per slice of `axis` or with one parameter set.
     fn weights(&mut self, shape: &[u64], axis: usize, zero: Zero) -> Value {
-        let per_axis = self.dtype == DType::I8 && self.random.one_in(2);
+        let dtype = self.weight_type();
+        let per_axis = dtype == DType::I8 && self.random.one_in(2);
         let scale = |r: &mut Random| r.scale(0.001, 0.02);
         let q = if per_axis {
             let params = (0..shape[axis]).map(|_| Affine::new(scale(&mut self.random), 0));
             QuantType::per_axis(DType::I8, axis, params.collect())
         } else {
             let always = zero == Zero::InTheMiddle || !self.random.one_in(4);
-            let symmetric = self.dtype == DType::I8 && always;
-            let (lo, hi) = self.dtype.min_max();
+            let symmetric = dtype == DType::I8 && always;
+            let (lo, hi) = dtype.min_max();
             let zero = if symmetric { 0 } else { self.random.range(lo, hi) };
             let zero = if !symmetric && self.random.one_in(4) { lo } else { zero };
-            QuantType::per_tensor(self.dtype, scale(&mut self.random), zero as i32)
+            QuantType::per_tensor(dtype, scale(&mut self.random), zero as i32)
         };
         let n = shape.iter().product::<u64>();
         let extreme = self.random.one_in(6);
@@ -304,6 +313,14 @@ impl Graph<'_> {
     }
 
     fn add(&mut self, x: Value) {
+        let operands = self.pair_operands(x);
+        let act = self.act();
+        let y = quantized(&self.shape(x), &self.activation());
+        self.push(Add { act, pot_scale_int16: false }, &operands, y);
+    }
+
+    /// x and another value or a constant, in any order.
+    fn pair_operands(&mut self, x: Value) -> [Value; 2] {
         let shape = self.shape(x);
         let alike: Vec<Value> =
             self.values.iter().copied().filter(|&v| self.shape(v) == shape).collect();
@@ -321,10 +338,7 @@ impl Graph<'_> {
             let q = self.activation();
             other = self.b.constant("c", bytes, quantized(&shape, &q));
         }
-        let operands = if self.random.one_in(2) { [x, other] } else { [other, x] };
-        let act = self.act();
-        let y = quantized(&shape, &self.activation());
-        self.push(Add { act, pot_scale_int16: false }, &operands, y);
+        if self.random.one_in(2) { [x, other] } else { [other, x] }
     }
 
     fn mean(&mut self, x: Value) {

@@ -3,7 +3,7 @@
 //! Every op that requantizes an accumulator `acc` ends with
 //! y = clamp(rescale(acc; mult, shift) + y_zp, lo, hi), where `rescale` is named by [`Rescale`]
 //! and defined in `qcc_runtime::fixedpoint`. `mult` and `shift` have one element per output
-//! channel or one for all; with `f64`, `shift` is empty.
+//! channel or one for all; with `f64` and `f32_even`, `shift` is empty.
 
 use super::*;
 use crate::attr_enum;
@@ -17,6 +17,9 @@ attr_enum! {
         Wide = "wide",
         /// f64 product, half away from zero (`requantize_f64`); mult f64, no shift.
         F64 = "f64",
+        /// f32 product of the accumulator as f32, halves to even (`requantize_f32_even`); mult f32,
+        /// no shift.
+        F32Even = "f32_even",
     }
 }
 attr_enum! {
@@ -35,6 +38,24 @@ attr_enum! {
         Fixed10 = "fixed10",
         /// float32 (uint8).
         Float32 = "float32",
+    }
+}
+attr_enum! {
+    /// Which product of two codes.
+    pub enum MulStyle {
+        /// `mul_by_quantized` of the product, plus y's zero point.
+        Fixed = "fixed",
+        /// f32: product · mult_f32, plus y's zero point, halves to even (`linear_mul`).
+        Float = "float",
+    }
+}
+attr_enum! {
+    /// How a float becomes a code.
+    pub enum QuantizeRounding {
+        /// Halves away from zero, cast to int32 as x86 does (`quantize_f32`).
+        HalfAway = "half_away",
+        /// Halves to even, saturating (`quantize_linear`).
+        HalfEven = "half_even",
     }
 }
 attr_enum! {
@@ -99,6 +120,8 @@ dialect! { Int;
     /// y = clamp(rescale(u + v; y_mult, y_shift) + y_zp). Numpy broadcasting.
     Add "int.add" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
         style: AddStyle = AddStyle::General,
+        /// u − v instead of u + v.
+        subtract: bool = false,
         left_shift: u32,
         a_zp: i32,
         a_mult: i32,
@@ -108,6 +131,58 @@ dialect! { Int;
         b_shift: i32,
         y_mult: i32,
         y_shift: i32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// y = clamp(round_even(fma(a', a_scale, fma(b', b_scale, offset))) + y_bias) in f32 on 8-bit
+    /// codes, a' = a − a_bias, b' = b − b_bias (`LinearAdd`). Numpy broadcasting.
+    AddFloat "int.add_float" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
+        a_scale: f32,
+        b_scale: f32,
+        offset: f32,
+        /// What storage adds to the framework's codes.
+        a_bias: i32 = 0,
+        b_bias: i32 = 0,
+        y_bias: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// p = (a − a_zp)·(b − b_zp) wrapping; y = clamp(style(p) + y_bias). Numpy broadcasting.
+    Mul "int.mul" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
+        style: MulStyle = MulStyle::Fixed,
+        a_zp: i32,
+        b_zp: i32,
+        /// With `fixed`.
+        mult: i32 = 0,
+        shift: i32 = 0,
+        /// With `float`.
+        mult_f32: f32 = 0.0,
+        y_zp: i32,
+        /// What storage adds to the framework's code.
+        y_bias: i32 = 0,
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// y = table[256·(a − smallest code) + b − smallest code], any function of two 8-bit codes.
+    /// Numpy broadcasting.
+    PairLut "int.pair_lut" (a: one IntTensor, b: one IntTensor, table: one IntTensor)
+        -> (y: one IntTensor) {} pure;
+    /// acc[…,m,n] = Σ_k (a[…,m,k] − a_zp)·(b[…,k,n] − b_zp), wrapping, then requantized; `wide` sums
+    /// in 64 bits. Leading dimensions broadcast.
+    MatMul "int.matmul" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
+        /// a is `[…, K, M]`.
+        transpose_a: bool = false,
+        /// b is `[…, N, K]`.
+        transpose_b: bool = false,
+        a_zp: i32,
+        b_zp: i32,
+        rescale: Rescale = Rescale::Double,
+        /// With `double` and `wide`.
+        mult: i32 = 0,
+        shift: i32 = 0,
+        /// With `f32_even`.
+        mult_f32: f32 = 0.0,
         y_zp: i32,
         lo: i32,
         hi: i32,
@@ -148,8 +223,13 @@ dialect! { Int;
     Mean "int.mean" (x: one IntTensor) -> (y: one IntTensor) {
         axes: Vec<u32>,
         x_zp: i32,
-        mult: i32,
-        shift: i32,
+        /// `double` or `f32_even`.
+        rescale: Rescale = Rescale::Double,
+        /// With `double`; the division by n is in it.
+        mult: i32 = 0,
+        shift: i32 = 0,
+        /// With `f32_even`.
+        mult_f32: f32 = 0.0,
         y_zp: i32,
         lo: i32,
         hi: i32,
@@ -162,6 +242,16 @@ dialect! { Int;
         diff_min: i32,
         /// What storage adds to the framework's output code.
         y_code_bias: i32 = 0,
+    } pure;
+    /// t = table[x − max + 255] of 8-bit codes, over the last dimension; y = clamp(round_even(
+    /// t·y_inverse/Σt) + y_zp), f32, the sum from first to last (`softmax_linear`). The table has
+    /// 256 elements.
+    SoftmaxFloat "int.softmax_float" (x: one IntTensor, table: one FloatTensor)
+        -> (y: one IntTensor) {
+        y_inverse: f32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
     } pure;
     /// Bilinear interpolation (numerics.md D.18).
     ResizeBilinear "int.resize_bilinear" (x: one IntTensor) -> (y: one IntTensor) {
@@ -176,18 +266,21 @@ dialect! { Int;
         axis: u32,
         min: bool = false,
     } pure;
-    /// clamp(i32(round_half_away(x / scale)) + zp), numerics.md D.19; scale f32, zp i32, one
-    /// element or one per slice along `axis`.
+    /// clamp(i32(round(x / scale)) + zp), numerics.md D.19 and E; scale f32, zp i32, one element
+    /// or one per slice along `axis`.
     Quantize "int.quantize" (x: one FloatTensor, scale: one FloatTensor, zp: one IntTensor)
         -> (y: one IntTensor) {
         axis: u32 = 0,
+        rounding: QuantizeRounding = QuantizeRounding::HalfAway,
         /// What storage adds to the framework's code.
         code_bias: i32 = 0,
     } pure;
-    /// scale · (q − zp), numerics.md D.19.
+    /// scale · (q − zp), numerics.md D.19: per tensor the product in f64, rounded to f32; per axis,
+    /// and with `f32_steps`, f32(q − zp) and the product in f32.
     Dequantize "int.dequantize" (x: one IntTensor, scale: one FloatTensor, zp: one IntTensor)
         -> (y: one FloatTensor) {
         axis: u32 = 0,
+        f32_steps: bool = false,
     } pure;
     /// y = clamp(rescale(x − x_zp; mult, shift) + y_zp).
     Requantize "int.requantize" (x: one IntTensor) -> (y: one IntTensor) {
@@ -198,7 +291,8 @@ dialect! { Int;
         lo: i32,
         hi: i32,
     } pure;
-    /// y = table[x − smallest code]; x is 8-bit, the table has 256 elements of y's type.
+    /// y = table[x − smallest code]; the table has one element of y's type for each 8-bit or 16-bit
+    /// code of x.
     Lut "int.lut" (x: one IntTensor, table: one IntTensor) -> (y: one IntTensor) {} pure;
     /// The inputs side by side along `axis`.
     Concat "int.concat" (xs: many IntTensor) -> (y: one IntTensor) {

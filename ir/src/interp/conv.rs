@@ -9,7 +9,7 @@ use crate::DType;
 use crate::dialect::int::{Conv2d, DepthwiseConv2d, FullyConnected, Rescale, RowSums};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
-    Multiplier, clamp, mul_by_quantized, mul_by_quantized_64, requantize_f64,
+    Multiplier, clamp, mul_by_quantized, mul_by_quantized_64, requantize_f32_even, requantize_f64,
 };
 
 /// From accumulators to codes, per output channel.
@@ -34,7 +34,7 @@ impl<'a> Finish<'a> {
     ) -> Result<Self, String> {
         let (bias, mult, shift) = (operand(xs, 2)?, operand(xs, 3)?, operand(xs, 4)?);
         let counts = |t: &Tensor| t.len() == 1 || t.len() == n_channels;
-        let shifts = rescale == Rescale::F64 || counts(shift);
+        let shifts = matches!(rescale, Rescale::F64 | Rescale::F32Even) || counts(shift);
         if bias.len() != n_channels || !counts(mult) || !shifts {
             return Err(format!("parameters do not fit {n_channels} channels"));
         }
@@ -56,6 +56,9 @@ impl<'a> Finish<'a> {
             Rescale::Double => mul_by_quantized(acc as i32, multiplier()),
             Rescale::Wide => mul_by_quantized_64(acc, multiplier()),
             Rescale::F64 => requantize_f64(acc, self.mult.get_f64(at(self.mult))),
+            Rescale::F32Even => {
+                requantize_f32_even(acc as i32, self.mult.get_f64(at(self.mult)) as f32)
+            }
         };
         clamp(steps.wrapping_add(self.y_zp), self.lo, self.hi)
     }

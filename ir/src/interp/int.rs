@@ -1,12 +1,12 @@
 //! Integer ops: which function evaluates which, and the elementwise ones.
 
-use super::{conv, moves, window, zeros};
+use super::{conv, int_pairs, moves, window, zeros};
 use crate::TensorType;
-use crate::dialect::int::{Add, AddStyle, Dequantize, Op, Quantize, Requantize};
+use crate::dialect::int::{Dequantize, Op, Quantize, QuantizeRounding, Requantize};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
-    AddParams, AddPotParams, AddSub, Affine, IntRequant, Multiplier, clamp, dequantize_per_axis,
-    dequantize_per_tensor, quantize_f32,
+    Affine, IntRequant, Multiplier, clamp, dequantize_per_axis, dequantize_per_tensor,
+    quantize_f32, quantize_linear,
 };
 use qcc_runtime::{DType, TensorError};
 
@@ -19,12 +19,17 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], ty: &TensorType) -> Result<Tensor, S
         Op::DepthwiseConv2d(o) => conv::depthwise(o, xs, y),
         Op::FullyConnected(o) => conv::fully_connected(o, xs, y),
         Op::RowSums(o) => conv::row_sums(o, x, y),
-        Op::Add(o) => add(o, [x, operand(xs, 1)?], y),
+        Op::Add(o) => int_pairs::add(o, [x, operand(xs, 1)?], y),
+        Op::AddFloat(o) => Ok(int_pairs::add_float(o, [x, operand(xs, 1)?], y)),
+        Op::Mul(o) => Ok(int_pairs::mul(o, [x, operand(xs, 1)?], y)),
+        Op::PairLut(_) => int_pairs::pair_lut([x, operand(xs, 1)?], operand(xs, 2)?, y),
+        Op::MatMul(o) => int_pairs::matmul(o, [x, operand(xs, 1)?], y),
         Op::Pad(o) => moves::pad(o, x, y),
         Op::MaxPool2d(o) => window::max_pool(o, x, y),
         Op::AvgPool2d(o) => window::avg_pool(o, x, y),
         Op::Mean(o) => window::mean(o, x, y),
         Op::Softmax(o) => moves::softmax(o, x, y),
+        Op::SoftmaxFloat(o) => moves::softmax_float(o, x, operand(xs, 1)?, y),
         Op::ResizeBilinear(o) => window::resize(o, x, y),
         Op::ArgMax(o) => moves::arg_max(o, x, y),
         Op::Quantize(o) => quantize(o, x, [operand(xs, 1)?, operand(xs, 2)?], y),
@@ -83,32 +88,6 @@ fn flip_sign(x: &Tensor, y: Tensor) -> Result<Tensor, String> {
     Ok(y)
 }
 
-fn add(o: &Add, [a, b]: [&Tensor; 2], mut y: Tensor) -> Result<Tensor, String> {
-    let params = AddParams {
-        left_shift: o.left_shift,
-        zero_points: [o.a_zp, o.b_zp],
-        inputs: [Multiplier::new(o.a_mult, o.a_shift), Multiplier::new(o.b_mult, o.b_shift)],
-        output: Multiplier::new(o.y_mult, o.y_shift),
-        output_zero_point: o.y_zp,
-    };
-    let shifted = AddPotParams { shifts: [o.a_shift, o.b_shift] };
-    if o.style == AddStyle::PowerOfTwo && shifted.shifts.iter().any(|s| s.abs_diff(0) > 31) {
-        return Err(format!("shifts of {:?}, beyond 31 bits", shifted.shifts));
-    }
-    let shape = y.shape().to_vec();
-    let (p, q) = (codes(a), codes(b));
-    super::index::each(&shape, |i, at| {
-        let u = p[super::index::broadcast(a.shape(), at)];
-        let v = q[super::index::broadcast(b.shape(), at)];
-        let code = match o.style {
-            AddStyle::General => params.eval(AddSub::Add, u, v),
-            AddStyle::PowerOfTwo => shifted.eval(AddSub::Add, u, v),
-        };
-        y.set_i64(i, clamp(code, o.lo, o.hi).into());
-    });
-    Ok(y)
-}
-
 fn requantize(o: &Requantize, x: &Tensor, y: Tensor) -> Tensor {
     let p = IntRequant {
         multiplier: Multiplier::new(o.mult, o.shift),
@@ -164,8 +143,12 @@ fn quantize(o: &Quantize, x: &Tensor, p: [&Tensor; 2], mut y: Tensor) -> Result<
     let bias = i64::from(o.code_bias);
     let (lo, hi) = y.dtype().min_max();
     for i in 0..x.len() {
-        let code = i64::from(quantize_f32(x.get_f64(i) as f32, p.at(i), DType::I32));
-        let stored = code.saturating_add(bias).max(lo).min(hi);
+        let real = x.get_f64(i) as f32;
+        let code = match o.rounding {
+            QuantizeRounding::HalfAway => quantize_f32(real, p.at(i), DType::I32),
+            QuantizeRounding::HalfEven => quantize_linear(real, p.at(i), (i32::MIN, i32::MAX)),
+        };
+        let stored = i64::from(code).saturating_add(bias).max(lo).min(hi);
         y.set_i64(i, stored);
     }
     Ok(y)
@@ -181,7 +164,7 @@ fn dequantize(
     for i in 0..x.len() {
         let code = x.get_i64(i) as i32;
         let real = match p.scale.len() {
-            1 => dequantize_per_tensor(code, p.at(i)),
+            1 if !o.f32_steps => dequantize_per_tensor(code, p.at(i)),
             _ => dequantize_per_axis(code, p.at(i)),
         };
         y.set_f64(i, real.into());

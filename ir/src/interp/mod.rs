@@ -21,6 +21,7 @@
 mod conv;
 mod index;
 mod int;
+mod int_pairs;
 mod lanes;
 mod loops;
 mod moves;

@@ -3,11 +3,11 @@
 use super::index::{each, flat};
 use super::int::codes;
 use crate::DType;
-use crate::dialect::int::{ArgMax, Concat, Pad, Slice, Softmax};
+use crate::dialect::int::{ArgMax, Concat, Pad, Slice, Softmax, SoftmaxFloat};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
-    Multiplier, Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams, softmax_row,
-    softmax_row16,
+    Multiplier, Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams, softmax_linear,
+    softmax_row, softmax_row16,
 };
 
 pub(super) fn pad(o: &Pad, x: &Tensor, mut y: Tensor) -> Result<Tensor, String> {
@@ -79,6 +79,25 @@ pub(super) fn softmax(o: &Softmax, x: &Tensor, mut y: Tensor) -> Result<Tensor, 
         for (j, &code) in out.iter().enumerate() {
             y.set_i64(r * row + j, code.wrapping_add(o.y_code_bias).into());
         }
+    }
+    Ok(y)
+}
+
+pub(super) fn softmax_float(
+    o: &SoftmaxFloat,
+    x: &Tensor,
+    table: &Tensor,
+    mut y: Tensor,
+) -> Result<Tensor, String> {
+    let row = *x.shape().last().ok_or("x has no last dimension")?;
+    if row == 0 {
+        return Ok(y);
+    }
+    let table = table.as_slice::<f32>().map_err(|e| e.to_string())?;
+    let mut out = vec![0; row];
+    for (r, codes) in codes(x).chunks_exact(row).enumerate() {
+        softmax_linear(table, (o.y_inverse, o.y_zp), (o.lo, o.hi), codes, &mut out);
+        out.iter().enumerate().for_each(|(j, &code)| y.set_i64(r * row + j, code.into()));
     }
     Ok(y)
 }

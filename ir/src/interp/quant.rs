@@ -1,6 +1,6 @@
 //! Quantized ops: the steps of their integer form, one after the other.
 
-use super::int;
+use super::{int, nn};
 use crate::dialect::OpKind;
 use crate::numerics::{IntStep, Operand, derive};
 use crate::{Func, Module, OpId};
@@ -24,6 +24,10 @@ fn run_step(step: &IntStep, xs: &[&Tensor], done: &[Tensor]) -> Result<Tensor, S
     let xs: Vec<&Tensor> = step.operands.iter().map(operand).collect::<Result<_, _>>()?;
     match &step.kind {
         OpKind::Int(kind) => int::eval(kind, &xs, &step.result),
+        OpKind::Nn(kind) => {
+            let results = nn::eval(kind, &xs, &[&step.result])?;
+            results.into_iter().next().ok_or_else(|| "a step without a result".to_string())
+        }
         other => Err(format!("'{}' is no integer op", other.name())),
     }
 }

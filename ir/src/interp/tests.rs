@@ -129,6 +129,7 @@ fn an_accumulator_wraps_at_32_bits() {
 #[test]
 fn add_broadcasts() {
     let op = int::Add {
+        subtract: false,
         style: AddStyle::General,
         left_shift: 1,
         a_zp: 0,

@@ -2,11 +2,13 @@
 
 use super::index::{each, flat, four, tap};
 use super::int::codes;
-use crate::dialect::int::{AvgPool2d, MaxPool2d, Mean, MeanRounding, ResizeBilinear, ResizeStyle};
+use crate::dialect::int::{
+    AvgPool2d, MaxPool2d, Mean, MeanRounding, Rescale, ResizeBilinear, ResizeStyle,
+};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
     LerpF32, LerpI10, MeanParams, Multiplier, ResizeMode, average_signed, average_unsigned, clamp,
-    resize_axis_f32, resize_axis_i10, resize_bilinear_i10, resize_bilinear_u8,
+    requantize_f32_even, resize_axis_f32, resize_axis_i10, resize_bilinear_i10, resize_bilinear_u8,
 };
 
 /// Window, stride and padding of a pool.
@@ -86,7 +88,14 @@ pub(super) fn mean(o: &Mean, x: &Tensor, mut y: Tensor) -> Result<Tensor, String
         output_zero_point: o.y_zp,
     };
     for (i, &sum) in sums.iter().enumerate() {
-        y.set_i64(i, clamp(params.finish(sum), o.lo, o.hi).into());
+        let code = match o.rescale {
+            Rescale::F32Even => {
+                let centred = (sum as i32).wrapping_sub(params.offset);
+                requantize_f32_even(centred, o.mult_f32).wrapping_add(o.y_zp)
+            }
+            _ => params.finish(sum),
+        };
+        y.set_i64(i, clamp(code, o.lo, o.hi).into());
     }
     Ok(y)
 }

@@ -22,13 +22,22 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("fully_connected_c10", "row_sums is i32 with one element per row of x"),
     ("fully_connected_c11", "y can hold lo and hi"),
     ("add_c3", "y can hold lo and hi"),
+    ("add_float_c1", "y has the shape of a and b, broadcast"),
+    ("add_float_c2", "a, b and y have 8 bits"),
+    ("add_float_c3", "y can hold lo and hi"),
+    ("mul_c3", "y can hold lo and hi; a and b have 8 or 16 bits"),
+    ("pair_lut_c1", "y has the shape of a and b, broadcast"),
+    ("pair_lut_c2", "a and b have 8 bits; the table has 65536 elements of y's type"),
+    ("matmul_c5", "y can hold lo and hi; a and b have 8 or 16 bits; rescale is not f64"),
+    ("softmax_float_c1", "x and y have one shape, of rank 1 or more"),
+    ("softmax_float_c2", "x has 8 bits, the table 256 elements of f32; y can hold lo and hi"),
     ("row_sums_c1", "x has rank 4"),
     ("row_sums_c2", "window, stride and dilation are positive, groups divides C"),
     ("row_sums_c3", "the sums are i32 [N,OH,OW,groups], OH as in conv2d_c4 without padding"),
     ("pad_c3", "x and y have one type, which can hold the value"),
     ("max_pool2d_c5", "y can hold lo and hi; x and y have one type"),
     ("avg_pool2d_c5", "y can hold lo and hi; x and y have one type"),
-    ("mean_c4", "y can hold lo and hi"),
+    ("mean_c4", "y can hold lo and hi; rescale is double or f32_even"),
     ("softmax_c3", "x has 8 bits and y 8 or 16, or both have 16"),
     ("resize_bilinear_c3", "x and y have one type"),
     (
@@ -41,7 +50,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ),
     ("requantize_c2", "y can hold lo and hi"),
     ("lut_c1", "x and y have one shape"),
-    ("lut_c2", "x has 8 bits; the table has 256 elements of y's type"),
+    ("lut_c2", "x has 8 or 16 bits; the table has an element of y's type for each code"),
     ("slice_c1", "start has one element per dimension, and y is inside x"),
     ("slice_c2", "x and y have one type"),
     ("clamp_c1", "x and y have one shape"),
@@ -59,6 +68,27 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::add(c);
             clamp(c, 3, o.lo, o.hi);
         }
+        Op::AddFloat(o) => {
+            shapes::add(c);
+            bits(c, 2, 3, 1);
+            clamp(c, 3, o.lo, o.hi);
+        }
+        Op::Mul(o) => {
+            shapes::add(c);
+            bits(c, 3, 2, 2);
+            clamp(c, 3, o.lo, o.hi);
+        }
+        Op::PairLut(_) => {
+            shapes::add(c);
+            bits(c, 2, 2, 1);
+            table(c, 2, 1 << 16);
+        }
+        Op::MatMul(o) => {
+            shapes::product(c, [o.transpose_a, o.transpose_b]);
+            bits(c, 5, 2, 2);
+            clamp(c, 5, o.lo, o.hi);
+            c.require(5, o.rescale != Rescale::F64, || "f64".to_string());
+        }
         Op::RowSums(o) => row_sums(c, o),
         Op::Pad(o) => pad(c, o),
         Op::MaxPool2d(o) => {
@@ -72,8 +102,18 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         Op::Mean(o) => {
             shapes::mean(c, &o.axes);
             clamp(c, 4, o.lo, o.hi);
+            let known = matches!(o.rescale, Rescale::Double | Rescale::F32Even);
+            c.require(4, known, || o.rescale.word().to_string());
         }
         Op::Softmax(_) => softmax(c),
+        Op::SoftmaxFloat(o) => {
+            shapes::softmax(c);
+            bits(c, 2, 1, 1);
+            let t = c.tensor(1);
+            let fits = t.len() == 256 && t.storage() == DType::F32;
+            c.require(2, fits, || format!("{} elements of {}", t.len(), t.storage()));
+            clamp(c, 2, o.lo, o.hi);
+        }
         Op::ResizeBilinear(o) => {
             shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
             shapes::same_elem(c, 3);
@@ -140,7 +180,8 @@ fn conv(c: &mut OpCheck, op: &Op) {
     let bias = c.tensor(2);
     multipliers(c, rescale, bias.len());
     let d = bias.storage();
-    let fits = d == DType::I32 || d == DType::I64 && rescale != Rescale::Double;
+    let wide = matches!(rescale, Rescale::Wide | Rescale::F64);
+    let fits = d == DType::I32 || d == DType::I64 && wide;
     c.require(9, fits, || format!("the bias is {d}, with {}", rescale.word()));
     if let Some(sums) = c.opt_tensor(5) {
         let windows = c.result(0).len() / bias.len().max(1);
@@ -157,6 +198,7 @@ fn multipliers(c: &mut OpCheck, rescale: Rescale, n_channels: u64) {
     let fits = match rescale {
         Rescale::Double | Rescale::Wide => mult.storage() == DType::I32 && counts(shift),
         Rescale::F64 => mult.storage() == DType::F64 && shift.is_empty(),
+        Rescale::F32Even => mult.storage() == DType::F32 && shift.is_empty(),
     };
     c.require(8, fits && counts(mult) && shift.storage() == DType::I32, || {
         let kind = rescale.word();
@@ -219,12 +261,25 @@ fn params(c: &mut OpCheck, axis: u32) {
 
 fn lut(c: &mut OpCheck) {
     shapes::same_shape(c);
-    let (x, table, y) = (c.tensor(0), c.tensor(1), c.result(0));
-    let fits = x.storage().size() == 1 && table.len() == 256 && table.elem == y.elem;
-    c.require(2, fits, || {
+    bits(c, 2, 1, 2);
+    table(c, 1, 1 << (8 * c.tensor(0).storage().size().min(2)));
+}
+
+/// Constraint 2: operand `i` is a table of `n` elements of y's type.
+fn table(c: &mut OpCheck, i: usize, n: u64) {
+    let (x, table, y) = (c.tensor(0), c.tensor(i), c.result(0));
+    c.require(2, table.len() == n && table.elem == y.elem, || {
         let (n, d) = (table.len(), table.storage());
         format!("x is {}, the table has {n} elements of {d}", x.storage())
     });
+}
+
+/// Constraint `n`: the first `count` of a, b and y have at most `bytes` bytes per element.
+fn bits(c: &mut OpCheck, n: u32, count: usize, bytes: usize) {
+    let operands = c.operands().len().min(2);
+    let of = |i: usize| if i < operands { c.tensor(i) } else { c.result(0) };
+    let wide = (0..count).map(|i| of(i).storage()).find(|d| d.size() > bytes);
+    c.require(n, wide.is_none(), || format!("elements of {}", wide.unwrap_or(DType::I64)));
 }
 
 fn concat(c: &mut OpCheck, axis: u32) {

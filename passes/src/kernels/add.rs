@@ -1,4 +1,4 @@
-//! `int.add`.
+//! `int.add`: sums and differences.
 //!
 //! 8 bits: t = (a − a_zp)·s_a + (b − b_zp)·s_b, q = rne(t + copysign(e, t)) + y_zp in float32, with
 //! constants checked against the reference on all 65,536 pairs of codes; 16 outputs at a time.
@@ -144,7 +144,7 @@ impl Add {
             AddStyle::General => {
                 let a = self.scaled(kb, &at[0], 0);
                 let b = self.scaled(kb, &at[1], 1);
-                let sum = kb.add(a, b);
+                let sum = self.sum(kb, a, b);
                 let entry = kb.mem(2).at(2 * MULTIPLIER_ENTRY as i64);
                 let steps = rescale_double(kb, sum, &entry);
                 let zp = kb.i32(op.y_zp);
@@ -153,12 +153,16 @@ impl Add {
             AddStyle::PowerOfTwo => {
                 let a = self.shifted(kb, &at[0], 0, op.a_shift);
                 let b = self.shifted(kb, &at[1], 1, op.b_shift);
-                let sum = kb.add(a, b);
+                let sum = self.sum(kb, a, b);
                 kb.clamp_s(sum, i16::MIN.into(), i16::MAX.into())
             }
         };
         let code = kb.clamp_s(code, op.lo.into(), op.hi.into());
         store_code(kb, code, self.y.dtype, &at[2]);
+    }
+
+    fn sum(&self, kb: &mut Kb, a: Value, b: Value) -> Value {
+        if self.op.subtract { kb.sub(a, b) } else { kb.add(a, b) }
     }
 
     fn scaled(&self, kb: &mut Kb, at: &Addr, which: usize) -> Value {
@@ -194,12 +198,18 @@ fn prove(op: &int::Add, a: DType, b: DType) -> Option<FloatForm> {
     let clamp = |q: i32| q.max(op.lo).min(op.hi);
     let want: Vec<i32> = u
         .iter()
-        .flat_map(|&u| v.iter().map(move |&v| u.wrapping_add(v)))
+        .flat_map(|&u| {
+            let sum = move |v: i32| if op.subtract { u.wrapping_sub(v) } else { u.wrapping_add(v) };
+            v.iter().map(move |&v| sum(v))
+        })
         .map(|sum| clamp(mul_by_quantized(sum, out).wrapping_add(op.y_zp)))
         .collect();
     let left = f64::from(1u32 << op.left_shift);
-    let scales = [m(op.a_mult, op.a_shift), m(op.b_mult, op.b_shift)]
+    let mut scales = [m(op.a_mult, op.a_shift), m(op.b_mult, op.b_shift)]
         .map(|m| left * m.to_f64() * out.to_f64());
+    if op.subtract {
+        scales[1] = -scales[1];
+    }
     let unit = 2f64.powi(op.y_shift.min(0) - 1);
     candidates(scales, unit).find(|form| agrees(form, op, (first_a, first_b), &want))
 }
@@ -220,7 +230,7 @@ fn candidates(scales: [f64; 2], unit: f64) -> impl Iterator<Item = FloatForm> {
 /// Whether the kernel's operations give `want` on all pairs.
 fn agrees(form: &FloatForm, op: &int::Add, first: (i32, i32), want: &[i32]) -> bool {
     let limit = 400_000.0 / 256.0;
-    if !form.scales.iter().all(|s| s.is_finite() && *s >= 0.0 && *s < limit) {
+    if !form.scales.iter().all(|s| s.is_finite() && s.abs() < limit) {
         return false;
     }
     let term = |i: i32, first: i32, zp: i32, s: f32| (first + i - zp) as f32 * s;
@@ -271,7 +281,7 @@ pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
 }
 
 /// `v` seen in the shape of `y`: stride 0 where `v` has extent 1.
-fn broadcast(v: &View, y: &View) -> View {
+pub(super) fn broadcast(v: &View, y: &View) -> View {
     let missing = y.shape.len() - v.shape.len();
     let stride = |d: usize| match d.checked_sub(missing) {
         Some(k) if v.shape[k] == y.shape[d] => v.strides[k],

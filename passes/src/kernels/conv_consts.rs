@@ -21,7 +21,9 @@ pub(super) fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, Strin
     let at = |t: &Tensor, i: usize| if t.len() == 1 { 0 } else { i };
     let channel = |i: usize| {
         let (mult, mult_f64) = match layer.rescale {
-            Rescale::F64 => (Multiplier { mantissa: 0, shift: 0 }, mult.get_f64(at(&mult, i))),
+            Rescale::F64 | Rescale::F32Even => {
+                (Multiplier { mantissa: 0, shift: 0 }, mult.get_f64(at(&mult, i)))
+            }
             _ => {
                 let m = mult.get_i64(at(&mult, i)) as i32;
                 let s = shift.get_i64(at(&shift, i)) as i32;
@@ -148,6 +150,7 @@ fn prove_blocks(
 fn reference(layer: &Layer, c: &Channel) -> Reference {
     match layer.rescale {
         Rescale::F64 => Reference::F64(c.mult_f64),
+        Rescale::F32Even => Reference::F32Even(c.mult_f64 as f32),
         _ => Reference::DoubleRounding(c.mult),
     }
 }
@@ -155,6 +158,11 @@ fn reference(layer: &Layer, c: &Channel) -> Reference {
 /// Cheapest first; what is not proven by any runs the reference.
 fn preferred_forms(site: &Site, layer: &Layer) -> Vec<RescaleForm> {
     use RescaleForm::{ReluF32, ReluF64, ReluFma, SignedF32, SignedF64, SignedFma};
+    if layer.rescale == Rescale::F32Even {
+        // Halves to even on both sides of zero: nothing depends on the sign.
+        let fused = site.machine.fma.then_some(ReluFma);
+        return fused.into_iter().chain([ReluF32, SignedF64]).collect();
+    }
     match (layer.lo >= layer.y_zp, site.machine.fma) {
         (true, true) => vec![ReluFma, ReluF64, SignedF64],
         (true, false) => vec![ReluF32, ReluF64, SignedF64],

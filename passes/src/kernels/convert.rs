@@ -1,11 +1,13 @@
 //! Elementwise conversions: quantize, dequantize, requantize, clamp.
 
 use super::kb::{Addr, Kb};
-use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, round_half_away};
+use super::requant::{
+    MULTIPLIER_ENTRY, multiplier_entry, rescale_double, round_even, round_half_away,
+};
 use super::scalar_conv::{load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
-use qcc_ir::dialect::int;
+use qcc_ir::dialect::int::{self, QuantizeRounding};
 use qcc_ir::dialect::loops::Pred;
 use qcc_ir::{DType, Func, Type, Value};
 use qcc_runtime::Tensor;
@@ -22,6 +24,8 @@ pub struct Quantize {
     pub axis: Option<usize>,
     /// What storage adds to the framework's code.
     pub code_bias: i32,
+    /// How the quotient becomes an integer.
+    pub rounding: QuantizeRounding,
 }
 
 /// Codes to float. Buffers: x, parameters, y.
@@ -33,6 +37,8 @@ pub struct Dequantize {
     pub y: View,
     /// Axis of per-axis parameters.
     pub axis: Option<usize>,
+    /// f32(code − zero point) and the product in f32; else the product in f64.
+    pub f32_steps: bool,
 }
 
 impl Kernel for Quantize {
@@ -51,7 +57,10 @@ impl Kernel for Quantize {
             let zp = kb.load_scalar(DType::I32, &parameter.at(4));
             let real = kb.load_scalar(DType::F32, x);
             let steps = kb.fdiv(real, scale);
-            let rounded = saturate_as_c(kb, steps);
+            let rounded = match self.rounding {
+                QuantizeRounding::HalfAway => saturate_as_c(kb, steps),
+                QuantizeRounding::HalfEven => round_even(kb, steps),
+            };
             let code = kb.add(rounded, zp);
             let code = kb.clamp_s(code, min - bias, max - bias);
             let bias = kb.i32(self.code_bias);
@@ -91,12 +100,12 @@ impl Kernel for Dequantize {
             let zp = kb.load_scalar(DType::I32, &parameter.at(4));
             let code = load_wide(kb, self.x.dtype, x, DType::I32);
             let steps = kb.sub(code, zp);
-            let real = match self.axis {
-                Some(_) => {
+            let real = match self.f32_steps {
+                true => {
                     let steps = kb.int_to_float(steps, f32t.clone());
                     kb.fmul(scale, steps)
                 }
-                None => {
+                false => {
                     let steps = kb.int_to_float(steps, f64t.clone());
                     let scale = kb.float_cast(scale, f64t.clone());
                     let product = kb.fmul(scale, steps);
@@ -140,7 +149,10 @@ fn elements(
 pub fn lower_quantize(site: &Site, op: &int::Quantize) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
     let (axis, parameters) = parameters(site, &y, op.axis)?;
-    let kernel = Quantize { x, y, axis, code_bias: op.code_bias };
+    if op.rounding == QuantizeRounding::HalfEven && y.dtype.size() > 2 {
+        return Err(format!("halves to even: there is no kernel for {}", y.dtype));
+    }
+    let kernel = Quantize { x, y, axis, code_bias: op.code_bias, rounding: op.rounding };
     let args = vec![site.arg(site.operand(0)), parameters, site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }
@@ -152,7 +164,8 @@ pub fn lower_quantize(site: &Site, op: &int::Quantize) -> Result<Vec<Call>, Stri
 pub fn lower_dequantize(site: &Site, op: &int::Dequantize) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
     let (axis, parameters) = parameters(site, &x, op.axis)?;
-    let kernel = Dequantize { x, y, axis };
+    let f32_steps = axis.is_some() || op.f32_steps;
+    let kernel = Dequantize { x, y, axis, f32_steps };
     let args = vec![site.arg(site.operand(0)), parameters, site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }

@@ -1,4 +1,4 @@
-//! `int.lut`: one table entry per 8-bit code.
+//! `int.lut`: one table entry per code of 8 or 16 bits.
 
 use super::kb::Kb;
 use super::scalar_conv::load_wide;
@@ -7,10 +7,11 @@ use super::{Arg, Call, Kernel, View, const_mem, each};
 use qcc_ir::dialect::int;
 use qcc_ir::{DType, Func};
 
-/// y = table[x − smallest code]. Buffers: x, table (256 elements of y's type), y.
+/// y = table[x − smallest code]. Buffers: x, table (an element of y's
+/// type per code), y.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Lut {
-    /// 8-bit codes.
+    /// Codes of 8 or 16 bits.
     pub x: View,
     /// Results.
     pub y: View,
@@ -27,16 +28,22 @@ impl Kernel for Lut {
 
     fn build(&self, name: &str) -> Func {
         let size = self.y.dtype.size();
-        let mut kb = Kb::new(name, &[self.x.mem(), const_mem(256 * size), self.y.mem()]);
+        let bits = 8 * self.x.dtype.size() as u32;
+        let last = (1i64 << bits) - 1;
+        let (unsigned, sign) = match bits {
+            8 => (DType::U8, 0x80),
+            _ => (DType::U16, 0x8000),
+        };
+        let mut kb = Kb::new(name, &[self.x.mem(), const_mem(size << bits), self.y.mem()]);
         let (x, table, y) = (kb.mem(0), kb.mem(1), kb.mem(2));
         each::pairs(&mut kb, (&self.x, &x), (&self.y, &y), &mut |kb, x, y| {
-            let mut code = load_wide(kb, DType::U8, x, DType::I32);
-            if self.x.dtype == DType::I8 {
-                let sign = kb.i32(0x80);
+            let mut code = load_wide(kb, unsigned, x, DType::I32);
+            if self.x.dtype.min_max().0 < 0 {
+                let sign = kb.i32(sign);
                 code = kb.xor(code, sign);
             }
-            let code = kb.clamp_s(code, 0, 255);
-            let entry = kb.lookup(self.y.lane(), &table, code, size as i64, (0, 255));
+            let code = kb.clamp_s(code, 0, last);
+            let entry = kb.lookup(self.y.lane(), &table, code, size as i64, (0, last));
             kb.store(entry, y);
         });
         kb.finish()

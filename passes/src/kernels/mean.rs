@@ -1,13 +1,13 @@
 //! `int.mean`: sums over axes, requantized exactly.
 
 use super::kb::{Addr, Kb};
-use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double};
+use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, round_even};
 use super::scalar_conv::store_code;
 use super::site::Site;
 use super::sums::Sums;
 use super::{Arg, Call, Kernel, View, const_mem, each};
-use qcc_ir::Func;
-use qcc_ir::dialect::int;
+use qcc_ir::dialect::int::{self, Rescale};
+use qcc_ir::{DType, Func, Type};
 use qcc_runtime::fixedpoint::Multiplier;
 
 /// Buffers: x, multiplier entry, y.
@@ -23,6 +23,8 @@ pub struct Mean {
     pub zp: [i32; 2],
     /// Smallest and largest output.
     pub bounds: [i32; 2],
+    /// f32 multiplier, halves to even, instead of the entry.
+    pub even: Option<f32>,
 }
 
 impl Kernel for Mean {
@@ -88,7 +90,16 @@ impl Mean {
         sums.emit(kb, x, y, step, &mut |kb, sum, y| {
             let offset = kb.i32(offset);
             let centred = kb.sub(sum, offset);
-            let steps = rescale_double(kb, centred, &entry);
+            let steps = match self.even {
+                None => rescale_double(kb, centred, &entry),
+                Some(mult) => {
+                    let f32t = Type::Scalar(DType::F32);
+                    let real = kb.int_to_float(centred, f32t.clone());
+                    let mult = kb.float(f32t, mult.into());
+                    let steps = kb.fmul(real, mult);
+                    round_even(kb, steps)
+                }
+            };
             let zp = kb.i32(self.zp[1]);
             let code = kb.add(steps, zp);
             let code = kb.clamp_s(code, self.bounds[0].into(), self.bounds[1].into());
@@ -118,8 +129,9 @@ pub fn lower(site: &Site, op: &int::Mean) -> Result<Vec<Call>, String> {
     if !y.is_dense() && y.shape.len() != x.shape.len() && y.shape.len() != kept {
         return Err("an output of another rank must be dense".into());
     }
+    let even = (op.rescale == Rescale::F32Even).then_some(op.mult_f32);
     let kernel =
-        Mean { x, y, axes: op.axes.clone(), zp: [op.x_zp, op.y_zp], bounds: [op.lo, op.hi] };
+        Mean { x, y, axes: op.axes.clone(), zp: [op.x_zp, op.y_zp], bounds: [op.lo, op.hi], even };
     let bytes = multiplier_entry(Multiplier { mantissa: op.mult, shift: op.shift }).to_vec();
     let entry = Arg::Const { name: "multiplier".into(), bytes };
     let args = vec![site.arg(site.operand(0)), entry, site.arg(site.result())];

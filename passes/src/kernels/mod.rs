@@ -19,8 +19,10 @@ pub mod each;
 pub mod float;
 pub mod kb;
 pub mod lut;
+pub mod matmul;
 pub mod mean;
 pub mod moves;
+pub mod pairs;
 pub mod pool;
 pub mod requant;
 pub mod resize;
@@ -29,6 +31,7 @@ pub mod row_sums;
 pub mod scalar_conv;
 pub mod site;
 pub mod softmax;
+pub mod softmax_float;
 pub mod split;
 pub mod sums;
 

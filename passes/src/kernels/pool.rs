@@ -9,7 +9,7 @@ use super::site::Site;
 use super::sums::Sums;
 use super::{Call, Kernel, View};
 use qcc_ir::dialect::int::{self, MeanRounding};
-use qcc_ir::{DType, Func, Type, Value};
+use qcc_ir::{Func, Type, Value};
 
 /// What is done with the codes in a window.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -208,10 +208,10 @@ impl Pool {
     }
 
     fn larger(&self, kb: &mut Kb, a: Value, b: Value) -> Value {
-        if self.x.dtype == DType::U8 { kb.max_u(a, b) } else { kb.max_s(a, b) }
+        if self.x.dtype.min_max().0 == 0 { kb.max_u(a, b) } else { kb.max_s(a, b) }
     }
     fn smaller(&self, kb: &mut Kb, a: Value, b: Value) -> Value {
-        if self.x.dtype == DType::U8 { kb.min_u(a, b) } else { kb.min_s(a, b) }
+        if self.x.dtype.min_max().0 == 0 { kb.min_u(a, b) } else { kb.min_s(a, b) }
     }
 }
 

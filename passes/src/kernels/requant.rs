@@ -37,7 +37,7 @@ pub struct Channel {
     pub bias: i64,
     /// The reference's multiplier (`double`, `wide`).
     pub mult: Multiplier,
-    /// The reference's multiplier (`f64`).
+    /// The reference's multiplier (`f64`, `f32_even`).
     pub mult_f64: f64,
     /// Constants of the cheap form.
     pub cheap: RescaleChannel,
@@ -99,6 +99,7 @@ impl Finish {
                 entry_bytes(reduced, [0, 15 - c.mult.shift, 0, 0])
             }
             Rescale::F64 => entry_bytes(c.mult_f64.to_bits() as i64, [0; 4]),
+            Rescale::F32Even => entry_bytes((c.mult_f64 as f32).to_bits().into(), [0; 4]),
         };
         let mut out = [0; EXACT_ENTRY];
         out[..8].copy_from_slice(&c.bias.to_le_bytes());
@@ -194,6 +195,7 @@ impl Finish {
             Rescale::Double => rescale_double(kb, acc, &entry.at(8)),
             Rescale::Wide => wide(kb, acc, entry),
             Rescale::F64 => f64_half_away(kb, acc, entry),
+            Rescale::F32Even => f32_even(kb, acc, entry),
         };
         let zp = kb.i32(self.zp);
         let code = kb.add(steps, zp);
@@ -304,6 +306,35 @@ fn f64_half_away(kb: &mut Kb, acc: Value, entry: &Addr) -> Value {
     let f = kb.int_to_float(acc, f64t);
     let v = kb.fmul(f, mult);
     round_half_away(kb, v)
+}
+
+/// `requantize_f32_even`: f32 product, halves to even.
+fn f32_even(kb: &mut Kb, acc: Value, entry: &Addr) -> Value {
+    let f32t = Type::Scalar(DType::F32);
+    let mult = kb.load_scalar(DType::F32, &entry.at(8));
+    let f = kb.int_to_float(acc, f32t);
+    let v = kb.fmul(f, mult);
+    round_even(kb, v)
+}
+
+/// f32 lanes to i32, halves to even, limited to ±2^21; NaN becomes −2^21. Codes of 16 bits are
+/// far inside.
+pub fn round_even(kb: &mut Kb, v: Value) -> Value {
+    let n = kb.lanes(v).1;
+    let (f32t, i32t) = match n {
+        1 => (Type::Scalar(DType::F32), Type::Scalar(DType::I32)),
+        n => (Type::vector(DType::F32, n), Type::vector(DType::I32, n)),
+    };
+    let (low, high) = (kb.float(f32t.clone(), -2_097_152.0), kb.float(f32t.clone(), 2_097_152.0));
+    let above = kb.fcmp(Pred::Gt, v, low);
+    let v = kb.select(above, v, low);
+    let below = kb.fcmp(Pred::Lt, v, high);
+    let v = kb.select(below, v, high);
+    let magic = kb.float(f32t, 12_582_912.0);
+    let sum = kb.fadd(v, magic);
+    let bits = kb.bitcast(sum, i32t.clone());
+    let base = kb.int(i32t, 0x4B40_0000);
+    kb.sub(bits, base)
 }
 
 /// A float scalar to i32, halves away from zero, saturating.

@@ -34,6 +34,36 @@ pub fn tanh8(v: f32) -> f32 {
     f64::from(v).tanh() as f32
 }
 
+/// 8-bit EXP's function. Section D.22.
+pub fn exp8(v: f32) -> f32 {
+    f64::from(v).exp() as f32
+}
+
+/// 8-bit LOG's function; `least`, the real number of the smallest code, for what is not positive.
+/// Section D.22.
+pub fn log8(v: f32, least: f32) -> f32 {
+    if v <= 0.0 { least } else { f64::from(v).ln() as f32 }
+}
+
+/// 8-bit ELU's function. Section D.15.
+pub fn elu8(v: f32) -> f32 {
+    if v < 0.0 { f64::from(v).exp_m1() as f32 } else { v }
+}
+
+/// 8-bit GELU's function, exact: `0.5·v·erfc(v·f32(−√½))`. Section D.15.
+pub fn gelu8(v: f32) -> f32 {
+    let scaled = v * -std::f32::consts::FRAC_1_SQRT_2;
+    0.5 * v * libm::erfc(f64::from(scaled)) as f32
+}
+
+/// 8-bit GELU's function, approximate: `0.5·v·(1 + tanh(f32(√(2/π))·(v + 0.044715·v·v·v)))`.
+/// Section D.15.
+pub fn gelu_tanh8(v: f32) -> f32 {
+    use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+    let root = (FRAC_2_SQRT_PI * FRAC_1_SQRT_2) as f32;
+    0.5 * v * (1.0 + tanh8(root * (v + 0.044_715 * v * v * v)))
+}
+
 /// A 513-entry int16 table over 512 equal steps.
 pub type Lut16 = [i16; 513];
 

@@ -1,4 +1,5 @@
-//! The definition of every rounding and rescale of the TFLite reference kernels.
+//! The definition of every rounding and rescale of the TFLite reference kernels, and of ONNX
+//! Runtime's (`linear`).
 //!
 //! What an op computes is said here once, over plain integers and floats; the interpreter, the
 //! constant folders, the provers and the tests call these functions, and generated code is proven
@@ -16,6 +17,8 @@
 //! | `gemmlowp` | exp, reciprocal, inverse square root, logarithm in fixed point (C) |
 //! | `range` | activation ranges and window arithmetic (B.1, B.2) |
 //! | `add` | ADD, SUB (D.5) |
+//! | `elementwise` | MUL, SQUARED_DIFFERENCE, slopes, roots, HARD_SWISH (D.6, D.14, D.15, D.22) |
+//! | `linear` | ONNX: QLinear*, QuantizeLinear, DequantizeLinear (E) |
 //! | `reduce` | MEAN (D.9) |
 //! | `softmax` | SOFTMAX (D.11) |
 //! | `lut` | 256-entry and 513-entry tables (C, D.13) |
@@ -24,7 +27,9 @@
 
 mod add;
 mod convert;
+mod elementwise;
 mod gemmlowp;
+mod linear;
 mod lut;
 mod multiplier;
 mod range;
@@ -37,12 +42,21 @@ pub use add::{AddParams, AddPotParams, AddSub};
 pub use convert::{
     ConcatRescale, IntRequant, dequantize_per_axis, dequantize_per_tensor, quantize_f32,
 };
+pub use elementwise::{
+    HardSwish, SquaredDifference, TwoSlopes, abs_code, mul_multiplier, ratio_multiplier,
+    rsqrt_code, sqrt_code,
+};
 pub use gemmlowp::{
     exp_on_negative_values, get_reciprocal, inv_sqrt, log_x, reciprocal_one_over_one_plus_x,
     rounding_half_sum, saturating_rounding_multiply_by_pot,
 };
+pub use linear::{
+    LinearAdd, dequantize_linear, linear_mul, product_scale, quantize_linear, requantize_f32_even,
+    round_even_limited, softmax_linear, softmax_table,
+};
 pub use lut::{
-    Act16, Lut16, Lut16Float, logistic8, logistic16, lut8, lut16_build, lut16_lookup, tanh8, tanh16,
+    Act16, Lut16, Lut16Float, elu8, exp8, gelu_tanh8, gelu8, log8, logistic8, logistic16, lut8,
+    lut16_build, lut16_lookup, tanh8, tanh16,
 };
 pub use multiplier::{
     Multiplier, mul_by_quantized, mul_by_quantized_64, mul_by_quantized_closed_form,

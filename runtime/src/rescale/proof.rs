@@ -99,6 +99,13 @@ fn find_constants(
     form: RescaleForm,
 ) -> Option<RescaleChannel> {
     let accepted = |ch: &RescaleChannel| holds(form, ch, out, steps);
+    if let Reference::F32Even(m) = reference {
+        // `ReluF32` without an offset is this reference; the others nearly are.
+        let same = RescaleChannel { scale: m.into(), bias: 0.0 };
+        if accepted(&same) {
+            return Some(same);
+        }
+    }
     match form {
         RescaleForm::ReluFma | RescaleForm::ReluF32 => {
             f32_candidates(reference, out, steps, false).find(accepted)
@@ -188,7 +195,7 @@ fn f64_candidates(reference: Reference) -> impl Iterator<Item = RescaleChannel> 
             let half_unit = 2f64.powi(m.shift.saturating_sub(32));
             [epsilon + half_unit, epsilon, epsilon * 0.75]
         }
-        Reference::F64(_) => [0.0, 2f64.powi(-40), 2f64.powi(-30)],
+        Reference::F64(_) | Reference::F32Even(_) => [0.0, 2f64.powi(-40), 2f64.powi(-30)],
     };
     biases.into_iter().map(move |bias| RescaleChannel { scale, bias })
 }
@@ -295,6 +302,28 @@ mod tests {
             }
         }
         assert!(proven.iter().all(|&n| n >= 55), "{proven:?} of 60");
+    }
+
+    #[test]
+    fn f32_even_is_its_own_cheap_form() {
+        let mut fused = 0;
+        for k in 0..200 {
+            let m = 0.0003 * 1.041f32.powi(k);
+            let reference = Reference::F32Even(m);
+            let out = (5, -128, 127);
+            assert!(assert_equal_everywhere(
+                reference,
+                out,
+                (-70_000, 90_000),
+                RescaleForm::ReluF32
+            ));
+            let form = RescaleForm::ReluFma;
+            fused += u32::from(assert_equal_everywhere(reference, out, (-70_000, 90_000), form));
+        }
+        assert!(fused >= 190, "{fused} of 200");
+        let reference = Reference::F32Even(1.0);
+        let range = (0, 5_000_000);
+        assert_eq!(prove_channel(reference, 0, 0, 255, range, RescaleForm::ReluF32), None);
     }
 
     #[test]

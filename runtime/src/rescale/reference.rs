@@ -3,7 +3,7 @@
 //! Private to `rescale` except for [`Reference`].
 
 use crate::fixedpoint::{
-    Multiplier, mul_by_quantized, mul_by_quantized_closed_form, requantize_f64,
+    Multiplier, mul_by_quantized, mul_by_quantized_closed_form, requantize_f32_even, requantize_f64,
 };
 
 /// The framework's own requantization of one channel.
@@ -13,6 +13,8 @@ pub enum Reference {
     DoubleRounding(Multiplier),
     /// [`requantize_f64`] by a real multiplier, numerics.md D.3: TFLite FULLY_CONNECTED.
     F64(f64),
+    /// [`requantize_f32_even`] by a real multiplier, numerics.md E: QLinearConv, QLinearMatMul.
+    F32Even(f32),
 }
 
 impl Reference {
@@ -22,6 +24,7 @@ impl Reference {
         let rescaled = match *self {
             Reference::DoubleRounding(m) => mul_by_quantized(acc, m),
             Reference::F64(m) => requantize_f64(i64::from(acc), m),
+            Reference::F32Even(m) => requantize_f32_even(acc, m),
         };
         rescaled.wrapping_add(zp).max(lo).min(hi)
     }
@@ -31,6 +34,7 @@ impl Reference {
         match *self {
             Reference::DoubleRounding(m) => m.to_f64(),
             Reference::F64(m) => m,
+            Reference::F32Even(m) => f64::from(m),
         }
     }
 
@@ -56,6 +60,8 @@ impl Reference {
                 let fits = |x: i32| (f64::from(x) * m).abs() < 2147483647.0;
                 m >= 0.0 && m.is_finite() && fits(lo) && fits(hi)
             }
+            // Limited, so that nothing wraps.
+            Reference::F32Even(m) => m >= 0.0 && m.is_finite(),
         }
     }
 }
@@ -110,6 +116,11 @@ impl Steps {
                     let rescaled = requantize_f64(i64::from(acc), m);
                     rescaled.wrapping_add(out.zp).max(out.lo).min(out.hi)
                 };
+                Steps::of(g, reference, out.zp, lo, hi)
+            }
+            Reference::F32Even(m) => {
+                let g =
+                    |acc| requantize_f32_even(acc, m).wrapping_add(out.zp).max(out.lo).min(out.hi);
                 Steps::of(g, reference, out.zp, lo, hi)
             }
         }
@@ -244,7 +255,11 @@ mod tests {
     #[test]
     fn thresholds_are_the_first_accumulators_of_their_level() {
         for m in [0.9, 0.0123, 0.00037, 3.7] {
-            let references = [Reference::DoubleRounding(quantize_multiplier(m)), Reference::F64(m)];
+            let references = [
+                Reference::DoubleRounding(quantize_multiplier(m)),
+                Reference::F64(m),
+                Reference::F32Even(m as f32),
+            ];
             for reference in references {
                 let out = Output { zp: -5, lo: -128, hi: 127 };
                 let steps = Steps::new(reference, out, (-40_000, 50_000)).unwrap();
@@ -277,6 +292,7 @@ mod tests {
         for bad in [f64::NAN, -1.0, f64::INFINITY, 1e9] {
             assert!(Steps::new(Reference::F64(bad), out, (0, 100)).is_none());
         }
+        assert!(Steps::new(Reference::F32Even(f32::INFINITY), out, (0, 100)).is_none());
         let fine = Reference::F64(0.1);
         assert!(Steps::new(fine, out, (5, 4)).is_none());
         assert!(Steps::new(fine, out, (0, 1 << 31)).is_none());
