@@ -27,7 +27,7 @@ mod window;
 use crate::rewriter::{Rewriter, rewrite_all};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use qcc_ir::dialect::nn::Op;
-use qcc_ir::dialect::quant;
+use qcc_ir::numerics::derive;
 use qcc_ir::{Affine, Level, Module, OpId, OpKind, QuantType, TensorType, Value};
 use std::sync::Arc;
 
@@ -125,7 +125,7 @@ fn requantize(r: &mut Rewriter, dequantize: OpId, q: OpId) -> bool {
     if !uniform(r.ty(x)) || !uniform(&y) {
         return false;
     }
-    let new = r.insert(q, quant::Requantize {}, &[x], y, &[q]);
+    let Ok(new) = window::rescaled(r, (q, q), x, y) else { return false };
     r.replace(q, new);
     true
 }
@@ -134,7 +134,8 @@ impl Site<'_, '_> {
     fn fuse(&mut self, kind: &Op) -> Fused {
         match kind {
             Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_) => self.conv(kind),
-            Op::Add(o) => self.add(o.act),
+            Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Binary(_) | Op::MatMul(_) => self.pair(kind),
+            Op::Unary(o) => self.unary(o),
             Op::Concat(o) => self.concat(o.axis),
             Op::Activation(o) => self.activation(o.act),
             Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::ResizeBilinear(_) => self.same_scale(kind),
@@ -177,17 +178,25 @@ impl Site<'_, '_> {
             None => Err("its output is quantized per axis".to_string()),
         }
     }
-    /// The op's node name stays that of the float op.
-    fn insert(&mut self, kind: impl Into<OpKind>, operands: &[Value], ty: TensorType) -> Value {
-        self.r.insert(self.q, kind, operands, ty, &[self.op])
+    /// A quantized op, if the module's numerics has it. Its node name is that of the float op.
+    fn insert(&mut self, kind: impl Into<OpKind>, operands: &[Value], ty: TensorType) -> Fused {
+        let y = self.r.insert(self.q, kind, operands, ty, &[self.op]);
+        let new = self.r.def(y).ok_or("it was not made")?;
+        match derive(self.r.m, self.r.f(), new) {
+            Ok(_) => Ok(y),
+            Err(why) => {
+                self.r.f_mut().erase(new);
+                Err(why)
+            }
+        }
     }
     /// `v` in the result's parameters.
-    fn in_y(&mut self, v: Value) -> Value {
+    fn in_y(&mut self, v: Value) -> Fused {
         let q = self.y.quant_type().cloned();
         if self.r.quant_type(v) == q.as_ref() {
-            return v;
+            return Ok(v);
         }
         let ty = TensorType { elem: self.y.elem.clone(), ..self.r.ty(v).clone() };
-        self.insert(quant::Requantize {}, &[v], ty)
+        window::rescaled(self.r, (self.op, self.q), v, ty)
     }
 }

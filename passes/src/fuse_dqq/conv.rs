@@ -36,7 +36,7 @@ impl Site<'_, '_> {
             _ => quant::FullyConnected { act }.into(),
         };
         let y = self.y.clone();
-        Ok(self.insert(kind, &operands, y))
+        self.insert(kind, &operands, y)
     }
 
     /// The codes of the weights: constant, one set of parameters or one per output channel.

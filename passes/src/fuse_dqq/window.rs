@@ -7,6 +7,7 @@ use crate::fixed_range::softmax_type;
 use crate::rewriter::{Rewriter, act_of};
 use qcc_ir::dialect::nn::{self, Op, ResizeCoordinates};
 use qcc_ir::dialect::quant::{self, Act};
+use qcc_ir::numerics::derive;
 use qcc_ir::{DType, Elem, Numerics, OpId, OpKind, QuantType, TensorType, Value};
 
 /// `arg_max(dequantize(q))` → `arg_max(q)`: codes have the order of the numbers that they stand for.
@@ -40,21 +41,18 @@ impl Site<'_, '_> {
         let own = TensorType::quant(&self.y.shape, xq.clone());
         let act = act_of(&OpKind::Nn(kind.clone()));
         let act = if own == self.y { self.needed(act, a) } else { act };
-        let kind = quantized(kind, act)?;
-        let pooled = self.insert(kind, &[x], own);
-        Ok(self.in_y(pooled))
+        let kind = quantized(kind, act);
+        // ONNX's averages have any parameters.
+        let free = matches!(kind, OpKind::Quant(quant::Op::AvgPool2d(_)))
+            && self.r.m.numerics == Numerics::Onnx;
+        let ty = if free { self.y.clone() } else { own };
+        let pooled = self.insert(kind, &[x], ty)?;
+        self.in_y(pooled)
     }
 
-    /// An average to other parameters with one rounding: a depthwise convolution by ones of scale
-    /// 1/(kh·kw).
+    /// An average to other parameters with one rounding.
     fn average(&mut self, o: &nn::AvgPool2d, x: Value, storage: DType) -> Fused {
-        let channels = self.y.shape.last().copied().unwrap_or(1);
-        let [kh, kw] = o.window;
-        let shape = [1, kh as usize, kw as usize, channels as usize];
-        let ones = int_tensor(DType::I8, &shape, std::iter::repeat_n(1, shape.iter().product()));
-        let scale = (1.0 / (f64::from(kh) * f64::from(kw))) as f32;
-        let ty = QuantType::per_tensor(DType::I8, scale, 0);
-        let w = self.r.constant(self.q, "ones", &ones, Elem::Quant(ty.into()));
+        let w = by_constant(self.r, self.q, o.window, self.r.shape(x)[3]);
         let mut operands = vec![x, w];
         if storage == DType::I16 {
             operands.push(self.zeros(DType::I32));
@@ -62,7 +60,7 @@ impl Site<'_, '_> {
         let (stride, act) = (o.stride, o.act);
         let kind = quant::DepthwiseConv2d { stride, dilation: [1, 1], pad: [0; 4], act };
         let y = self.y.clone();
-        Ok(self.insert(kind, &operands, y))
+        self.insert(kind, &operands, y)
     }
 
     pub(super) fn mean(&mut self, axes: &[u32]) -> Fused {
@@ -72,7 +70,7 @@ impl Site<'_, '_> {
             return Err(format!("there is no kernel for {} to {}", xq.storage, yq.storage));
         }
         let y = self.y.clone();
-        Ok(self.insert(quant::Mean { axes: axes.to_vec() }, &[x], y))
+        self.insert(quant::Mean { axes: axes.to_vec() }, &[x], y)
     }
 
     /// The result's parameters are fixed; others are one requantization away.
@@ -84,29 +82,71 @@ impl Site<'_, '_> {
             Some(q) => TensorType::quant(&self.y.shape, q.into()),
             None => self.y.clone(),
         };
-        let y = self.insert(quant::Softmax { beta }, &[x], fixed);
-        Ok(self.in_y(y))
+        let y = self.insert(quant::Softmax { beta }, &[x], fixed)?;
+        self.in_y(y)
     }
 }
 
 /// The quantized form of a pool or resize.
-fn quantized(kind: &Op, act: Act) -> Result<OpKind, String> {
-    Ok(match kind {
+fn quantized(kind: &Op, act: Act) -> OpKind {
+    match kind {
         Op::MaxPool2d(o) => {
             quant::MaxPool2d { window: o.window, stride: o.stride, pad: o.pad, act }.into()
         }
-        Op::AvgPool2d(o) if o.count_include_pad && o.pad != [0; 4] => {
-            return Err("it counts the padding".to_string());
-        }
         Op::AvgPool2d(o) => {
             let (window, stride, pad) = (o.window, o.stride, o.pad);
-            quant::AvgPool2d { window, stride, pad, act, count_include_pad: false }.into()
+            let count_include_pad = o.count_include_pad && o.pad != [0; 4];
+            quant::AvgPool2d { window, stride, pad, act, count_include_pad }.into()
         }
         Op::ResizeBilinear(o) => {
             let align_corners = o.coordinates == ResizeCoordinates::AlignCorners;
             let half_pixel_centers = o.coordinates == ResizeCoordinates::HalfPixel;
             quant::ResizeBilinear { align_corners, half_pixel_centers }.into()
         }
-        other => return Err(format!("{} has no integer form", other.spec().name)),
-    })
+        other => OpKind::Nn(other.clone()),
+    }
+}
+
+/// Codes in the place of ones: so many bits more before the rounding of a sum.
+const FINE: i64 = 64;
+
+/// Weights of a depthwise convolution over `window` that average it.
+fn by_constant(r: &mut Rewriter, before: OpId, [kh, kw]: [u32; 2], channels: u64) -> Value {
+    let shape = [1, kh as usize, kw as usize, channels as usize];
+    let codes = int_tensor(DType::I8, &shape, std::iter::repeat_n(FINE, shape.iter().product()));
+    let scale = 1.0 / (FINE as f64 * f64::from(kh) * f64::from(kw));
+    let ty = QuantType::per_tensor(DType::I8, scale as f32, 0);
+    r.constant(before, "average", &codes, Elem::Quant(ty.into()))
+}
+
+/// `x` in other parameters, `ty`; named after `node`, right before `before`. TensorFlow Lite's
+/// requantization of 8 bits rounds twice: where its converter is not followed, a depthwise
+/// convolution by a constant rounds once.
+pub(super) fn rescaled(
+    r: &mut Rewriter,
+    (node, before): (OpId, OpId),
+    x: Value,
+    ty: TensorType,
+) -> Fused {
+    let eight_bits = |t: &TensorType| t.storage() == DType::I8;
+    let once = r.m.numerics == Numerics::TfLite
+        && eight_bits(r.ty(x))
+        && eight_bits(&ty)
+        && ty.shape.len() == 4
+        && !follows_converter(r);
+    let y = match once {
+        true => {
+            let w = by_constant(r, before, [1, 1], ty.shape[3]);
+            let (stride, dilation, pad) = ([1, 1], [1, 1], [0; 4]);
+            let kind = quant::DepthwiseConv2d { stride, dilation, pad, act: Act::None };
+            r.insert(before, kind, &[x, w], ty, &[node])
+        }
+        false => r.insert(before, quant::Requantize {}, &[x], ty, &[node]),
+    };
+    let op = r.def(y).ok_or("it was not made")?;
+    let known = derive(r.m, r.f(), op).map(|_| y);
+    if known.is_err() {
+        r.erase_dead(op);
+    }
+    known
 }
