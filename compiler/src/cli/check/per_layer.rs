@@ -32,11 +32,21 @@ struct Layer {
     index: Option<usize>,
 }
 
+impl Layer {
+    /// The golden's checksum of this result.
+    fn checksum(&self, all: &Checksums) -> Option<u32> {
+        all.get(&(self.index?, self.result)).copied()
+    }
+}
+
+/// Checksums by operator index and output.
+type Checksums = IndexMap<(usize, usize), u32>;
+
 impl Check<'_> {
     /// Compares the layers of the golden's first case; a line each.
     pub fn run(&self, source: &Source, label: &str, tally: &mut Tally) -> Result<()> {
-        if source.module.level != Level::Quant {
-            let what = "--per-layer needs a model at level quant";
+        if !matches!(source.module.level, Level::Nn | Level::Quant) {
+            let what = "--per-layer needs a model at level nn or quant";
             return Err(Error::Input(format!("{}: {what}", source.file)));
         }
         let (module, layers) = expose_layers(&source.module);
@@ -50,10 +60,10 @@ impl Check<'_> {
             _ => Engine::Interpreter.run(&exposed, &inputs)?,
         };
         let checksums = self.checksums()?;
+        let mut first_wrong = None;
         for (k, layer) in layers.iter().enumerate() {
             let verdict = Verdict::new(&got[k], &want[k], None, self.args.tolerance);
-            let sum = layer.index.and_then(|i| checksums.get(&(i, layer.result)).copied());
-            let matches = sum.map(|sum| sum == crc32(got[k].bytes()));
+            let matches = layer.checksum(&checksums).map(|sum| sum == crc32(got[k].bytes()));
             let passed = verdict.passed && matches != Some(false);
             let word = if passed { "ok  " } else { "FAIL" };
             let golden = match matches {
@@ -67,12 +77,23 @@ impl Check<'_> {
                 true => tally.passed += 1,
                 false => tally.failed += 1,
             }
+            if !passed && first_wrong.is_none() {
+                let from = if verdict.passed { "the golden" } else { "the interpreter" };
+                first_wrong = Some(format!("'{name}' {op}: {verdict}; differs from {from}"));
+            }
         }
-        Ok(())
+        let n_sums = layers.iter().filter(|l| l.checksum(&checksums).is_some()).count();
+        output::line(match first_wrong {
+            Some(layer) => format!("first layer that differs: {label}{layer}"),
+            None => format!(
+                "{label}all {} layers are the interpreter's, {n_sums} compared with the golden too",
+                layers.len()
+            ),
+        })
     }
 
-    /// Checksums by operator index and output; none where the golden has none for a tensor.
-    fn checksums(&self) -> Result<IndexMap<(usize, usize), u32>> {
+    /// The golden's checksums; none where it has none for a tensor.
+    fn checksums(&self) -> Result<Checksums> {
         let is_tflite = self.model.extension().is_some_and(|e| e == "tflite");
         let sums = self.golden.tensor_checksums().filter(|_| is_tflite);
         let Some(sums) = sums else { return Ok(IndexMap::new()) };
