@@ -6,8 +6,8 @@ use qcc_codegen::{CodegenError, Target};
 use qcc_import::ImportOptions;
 use qcc_ir::Module;
 use qcc_passes::{
-    DiffEach, PassContext, PassManager, PassTime, Pipeline, PrintAt, Registry, Remark, TargetInfo,
-    When,
+    DiffEach, PassContext, PassManager, PassTime, Pipeline, PrintAt, Printer, Registry, Remark,
+    TargetInfo, When,
 };
 use qcc_runtime::Pool;
 use qcc_runtime::cpu::CpuLevel;
@@ -222,7 +222,36 @@ impl Compiler {
         self.run_pipeline(source.module.clone(), &source.file, pipeline)
     }
 
-    fn run_pipeline(&self, mut module: Module, file: &str, pipeline: &str) -> Result<Artefact> {
+    /// Runs the whole pipeline of a model, and tells `see` of the module after every pass.
+    ///
+    /// # Errors
+    /// The pipeline's or a pass's; `see` has been told of the passes before.
+    pub fn lower_seeing(
+        &self,
+        source: &Source,
+        see: &mut dyn FnMut(&str, &Module),
+    ) -> Result<Artefact> {
+        let pipeline = self.pipeline(source.module.level);
+        let printer: Box<Printer> = Box::new(|when, pass, m| match when {
+            When::After => see(pass, m),
+            When::Before => {}
+        });
+        let seeing =
+            Compiler { print_before: PrintAt::Never, print_after: PrintAt::All, ..self.clone() };
+        seeing.run_printing(source.module.clone(), &source.file, pipeline, printer)
+    }
+
+    fn run_pipeline(&self, module: Module, file: &str, pipeline: &str) -> Result<Artefact> {
+        self.run_printing(module, file, pipeline, Box::new(print_module))
+    }
+
+    fn run_printing(
+        &self,
+        mut module: Module,
+        file: &str,
+        pipeline: &str,
+        printer: Box<Printer>,
+    ) -> Result<Artefact> {
         let failed = |d: qcc_passes::Diagnostics| Error::Passes { file: file.into(), source: d };
         let pipeline = Pipeline::parse(pipeline, &self.registry)
             .map_err(|e| Error::Input(format!("pipeline: {e}")))?;
@@ -237,7 +266,7 @@ impl Compiler {
             }),
             print_before: self.print_before.clone(),
             print_after: self.print_after.clone(),
-            printer: Some(Box::new(print_module)),
+            printer: Some(printer),
             times: Some(vec![]),
         };
         manager.run(&pipeline, &self.registry, &mut module, &mut context).map_err(failed)?;

@@ -1,7 +1,9 @@
 //! What a model's layers are: for people, reports and profiles.
 
-use qcc_ir::dialect::{OpKind, quant};
-use qcc_ir::{Elem, Func, Module, OpId, TensorType, Value};
+use crate::source::describe_type;
+use qcc_ir::dialect::{OpKind, core};
+use qcc_ir::{Func, Module, OpId, Value};
+use qcc_runtime::TensorDesc;
 
 /// One op of a model.
 #[derive(Clone, Debug)]
@@ -12,16 +14,44 @@ pub struct Layer {
     pub index: Option<u32>,
     /// `dialect.mnemonic`.
     pub op: &'static str,
-    /// Input types.
-    pub inputs: Vec<String>,
-    /// Output types.
-    pub outputs: Vec<String>,
-    /// How the weights are quantized: `per-axis`, `per-tensor` or empty.
-    pub granularity: &'static str,
+    /// What it reads.
+    pub inputs: Vec<LayerTensor>,
+    /// What it computes.
+    pub outputs: Vec<LayerTensor>,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Bytes of inputs, constants and outputs.
     pub bytes: u64,
+}
+
+/// A tensor that a layer reads or computes.
+#[derive(Clone, Debug)]
+pub struct LayerTensor {
+    /// Shape, type and parameters; by the value's name, which may be empty.
+    pub desc: TensorDesc,
+    /// Part of the model rather than computed.
+    pub constant: bool,
+}
+
+impl Layer {
+    /// The weights: the first constant of two or more dimensions of an op that multiplies by it.
+    pub fn weights(&self) -> Option<&TensorDesc> {
+        let found = self.inputs.iter().find(|t| t.constant && t.desc.shape.len() > 1);
+        found.map(|t| &t.desc).filter(|_| self.macs > 0)
+    }
+    /// How the weights are quantized: `per-axis`, `per-tensor`, or empty.
+    pub fn granularity(&self) -> &'static str {
+        match self.weights() {
+            Some(w) if w.scales.is_empty() => "",
+            Some(w) if w.axis.is_some() => "per-axis",
+            Some(_) => "per-tensor",
+            None => "",
+        }
+    }
+    /// Bytes of constants.
+    pub fn const_bytes(&self) -> u64 {
+        self.inputs.iter().filter(|t| t.constant).map(|t| t.desc.bytes() as u64).sum()
+    }
 }
 
 /// The layers of `main`, in order; constants are left out.
@@ -33,58 +63,71 @@ pub fn layers(m: &Module) -> Vec<Layer> {
 
 fn layer(m: &Module, f: &Func, op: OpId) -> Layer {
     let loc = f.op(op).loc;
-    let tensors = |vs: &[Value]| -> Vec<TensorType> {
-        vs.iter().filter_map(|&v| f.ty(v).as_tensor().cloned()).collect()
-    };
-    let (inputs, outputs) = (tensors(f.operands(op)), tensors(f.results(op)));
-    let granularity = match inputs.get(1).and_then(|w| w.quant_type()) {
-        Some(q) if has_weights(f.kind(op)) => {
-            if q.uniform().is_some() {
-                "per-tensor"
-            } else {
-                "per-axis"
-            }
-        }
-        _ => "",
-    };
+    let (inputs, outputs) = (tensors(f, f.operands(op)), tensors(f, f.results(op)));
     Layer {
         name: m.locs.describe(loc),
         index: m.locs.node_index(loc),
         op: f.kind(op).name(),
-        inputs: inputs.iter().map(describe).collect(),
-        outputs: outputs.iter().map(describe).collect(),
-        granularity,
         macs: macs(f.kind(op), &inputs, &outputs),
-        bytes: inputs.iter().chain(&outputs).map(|t| t.bytes()).sum(),
+        bytes: inputs.iter().chain(&outputs).map(|t| t.desc.bytes() as u64).sum(),
+        inputs,
+        outputs,
     }
 }
 
-fn has_weights(kind: &OpKind) -> bool {
-    use quant::Op::*;
-    matches!(kind, OpKind::Quant(Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_)))
+fn tensors(f: &Func, values: &[Value]) -> Vec<LayerTensor> {
+    let tensors = values.iter().filter(|&&v| f.ty(v).as_tensor().is_some());
+    let tensor = |&v: &Value| {
+        let constant =
+            f.def_op(v).is_some_and(|d| matches!(f.kind(d), OpKind::Core(core::Op::Const(_))));
+        let name = f.value(v).name.as_deref().unwrap_or("");
+        LayerTensor { desc: describe_type(name, f.ty(v)), constant }
+    };
+    tensors.map(tensor).collect()
 }
 
-/// Products that an op adds up.
-fn macs(kind: &OpKind, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+/// Products that an op adds up, by its mnemonic, which is the same at every level.
+fn macs(kind: &OpKind, inputs: &[LayerTensor], outputs: &[LayerTensor]) -> u64 {
     let (Some(y), Some(w)) = (outputs.first(), inputs.get(1)) else { return 0 };
-    let per_output = match kind {
-        OpKind::Quant(quant::Op::Conv2d(_)) => w.shape[1..].iter().product(),
-        OpKind::Quant(quant::Op::DepthwiseConv2d(_)) => w.shape[1] * w.shape[2],
-        OpKind::Quant(quant::Op::FullyConnected(_)) => w.shape.get(1).copied().unwrap_or(0),
+    let shape = &w.desc.shape;
+    let per_output: usize = match kind.name().split_once('.').map_or("", |(_, name)| name) {
+        "conv2d" | "conv_integer" => shape.iter().skip(1).product(),
+        "depthwise_conv2d" => shape.iter().skip(1).take(2).product(),
+        "fully_connected" => shape.get(1).copied().unwrap_or(0),
+        // The extent that both operands share: all of the first one's elements over the rows.
+        "matmul" | "matmul_integer" => {
+            let (a, columns) = (inputs[0].desc.len(), y.desc.shape.last().copied().unwrap_or(1));
+            a * columns / y.desc.len().max(1)
+        }
         _ => 0,
     };
-    per_output * y.len()
+    per_output as u64 * y.desc.len() as u64
 }
 
 /// `1x8x8x3 i8 s=0.5 z=-1`, scales per axis as a count.
-fn describe(t: &TensorType) -> String {
-    let shape: Vec<String> = t.shape.iter().map(u64::to_string).collect();
-    let elem = match &t.elem {
-        Elem::Plain(d) => d.to_string(),
-        Elem::Quant(q) => match q.uniform() {
-            Some(a) => format!("{} s={} z={}", q.storage, a.scale, a.zero_point),
-            None => format!("{} {} scales", q.storage, q.affines().len()),
-        },
-    };
-    format!("{} {elem}", if shape.is_empty() { "scalar".into() } else { shape.join("x") })
+pub fn describe(d: &TensorDesc) -> String {
+    let parameters = parameters(d);
+    let space = if parameters.is_empty() { "" } else { " " };
+    format!("{} {}{space}{parameters}", shape(d), d.dtype)
+}
+
+/// `1x8x8x3`
+pub fn shape(d: &TensorDesc) -> String {
+    let extents: Vec<String> = d.shape.iter().map(usize::to_string).collect();
+    if extents.is_empty() { "scalar".into() } else { extents.join("x") }
+}
+
+/// `s=0.5 z=-1`, or how many scales there are along which axis, and their range.
+pub fn parameters(d: &TensorDesc) -> String {
+    match (d.scales.as_slice(), d.axis) {
+        ([], _) => String::new(),
+        (scales, Some(axis)) => {
+            let (lo, hi) =
+                scales.iter().fold((f32::INFINITY, 0f32), |(lo, hi), &s| (lo.min(s), hi.max(s)));
+            format!("{} scales {lo}..{hi} along axis {axis}", scales.len())
+        }
+        ([scale, ..], None) => {
+            format!("s={scale} z={}", d.zero_points.first().copied().unwrap_or(0))
+        }
+    }
 }

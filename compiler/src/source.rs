@@ -126,7 +126,7 @@ fn check_shapes(source: &Source, options: &ImportOptions) -> Result<()> {
 /// Descriptions of values by their types; names where there are any.
 fn describe(prefix: &str, names: &[String], main: &Func, values: &[Value]) -> Vec<TensorDesc> {
     let name = |k: usize| names.get(k).cloned().unwrap_or_else(|| format!("{prefix}{k}"));
-    values.iter().enumerate().map(|(k, &v)| desc(&name(k), main.ty(v))).collect()
+    values.iter().enumerate().map(|(k, &v)| describe_type(&name(k), main.ty(v))).collect()
 }
 
 /// Inputs and outputs of `main` at level loop, whose parameters are the arena and one buffer for
@@ -159,7 +159,7 @@ fn loop_interface(main: &Func) -> std::result::Result<(Vec<TensorDesc>, Vec<Tens
 }
 
 /// A type as users see it; a buffer is bytes.
-fn desc(name: &str, ty: &Type) -> TensorDesc {
+pub(crate) fn describe_type(name: &str, ty: &Type) -> TensorDesc {
     let Some(t) = ty.as_tensor() else {
         let bytes = ty.as_mem().map_or(0, |m| m.bytes as usize);
         return TensorDesc::plain(name, qcc_ir::DType::U8, vec![bytes]);

@@ -11,14 +11,61 @@ fn inspect_names_the_layers() {
     {
         assert!(table.contains(word), "no {word} in {table}");
     }
-    let json: serde_json::Value =
-        serde_json::from_str(&succeed(&["inspect", &digits(), "--json"])).unwrap();
-    assert_eq!(json["layers"].as_array().map(Vec::len), Some(12));
+    let json = succeed(&["inspect", &digits(), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let layers = json["layers"].as_array().unwrap();
+    assert_eq!((layers.len(), &json["macs"]), (12, &129856.into()));
     assert_eq!(json["inputs"][0]["name"], "image");
+    let weights = &layers[0]["inputs"][1];
+    assert_eq!(weights["shape"], serde_json::json!([16, 3, 3, 1]));
+    assert_eq!((&weights["constant"], &weights["axis"]), (&true.into(), &0.into()));
+    assert_eq!(weights["scales"].as_array().map(Vec::len), Some(16));
+    let macs: u64 = layers.iter().map(|l| l["macs"].as_u64().unwrap()).sum();
+    assert_eq!(macs, 129856);
+}
+
+#[test]
+fn the_report_shows_every_stage_and_needs_nothing_else() {
     let s = Scratch::new();
-    succeed(&["inspect", &digits(), "--html", &s.path("r.html")]);
-    let page = std::fs::read_to_string(s.path("r.html")).unwrap();
-    assert!(page.contains("block1/pointwise") && !page.contains("http"));
+    for name in ["r.html", "again.html"] {
+        s.succeed(&["inspect", &digits(), "--cpu", "baseline", "--html", name]);
+    }
+    assert_eq!(s.read("r.html"), s.read("again.html"));
+    let page = String::from_utf8(s.read("r.html")).unwrap();
+    // One file: nothing is loaded from anywhere.
+    for word in ["http", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+    let stages: Vec<&str> = page.split("<div class=\"stage\">").skip(1).collect();
+    let titles = ["As imported", "Integers", "Integers, placed in memory", "Kernels"];
+    assert_eq!(stages.len(), titles.len());
+    let ops = ["quant.depthwise_conv2d", "int.depthwise_conv2d", "int.pad", "depthwise3x3"];
+    for ((stage, title), op) in stages.iter().zip(titles).zip(ops) {
+        assert!(stage.contains(&format!("<h3>{title}</h3>")), "{title}");
+        assert!(stage.contains(op) && stage.contains("block1/depthwise/relu"), "{title}: {op}");
+        let stage = stage.split("</svg>").next().unwrap();
+        assert_eq!(stage.matches("<rect").count(), stage.matches("<title>").count());
+        // Every box but the input is fed by another; the residual's arrow passes boxes.
+        assert!(stage.matches("class=\"h").count() + 1 >= stage.matches("<rect").count());
+        assert!(stage.contains("class=\"e s0\""), "{title}");
+    }
+    assert!(page.contains("id=\"layers\"") && page.contains("id=\"remarks\""));
+    assert!(page.contains("129\u{202f}856"));
+    s.succeed(&["compile", &digits(), "-o", "same.html"]);
+    assert_eq!(s.read("same.html"), s.read("r.html"));
+}
+
+#[test]
+fn models_that_do_not_compile_have_a_report_too() {
+    let s = Scratch::new();
+    let text = "module @m level(int) numerics(tflite) {\n  func @main(%x: tensor<1x4xi32>) -> \
+                tensor<1x2xi32> {\n    %y = int.slice(%x) {start = [0, 1]} : tensor<1x2xi32>\n    \
+                return %y\n  }\n}\n";
+    s.file("m.qir", text);
+    s.succeed(&["inspect", "m.qir", "--html", "r.html", "--passes", "lower-int-to-loop"]);
+    let page = String::from_utf8(s.read("r.html")).unwrap();
+    assert!(page.contains("class=\"problem\"") && page.contains("plan-memory"), "{page}");
+    assert!(page.contains("int.slice") && page.contains("As imported"));
 }
 
 #[test]

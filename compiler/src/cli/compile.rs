@@ -84,7 +84,7 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
     }
     let bytes = match emit {
         Emit::Qir => qcc_ir::text::print(&source.module).into_bytes(),
-        Emit::Report => super::inspect::report(&source).into_bytes(),
+        Emit::Report => super::inspect::report(&compiler, &source).into_bytes(),
         _ => {
             let symbol = symbol(args, &source)?;
             let (build, remarks, times) = Build::lower(&compiler, source, &cpus, triple, symbol)?;

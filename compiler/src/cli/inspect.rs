@@ -1,8 +1,14 @@
 //! `qcc inspect`: a model's layers as a table, JSON or a page.
 
+mod graph;
+mod page;
+mod svg;
+
 use super::{Global, ModelOptions, Outcome, output};
-use crate::layers::{Layer, layers};
+use crate::layers::{self, Layer, LayerTensor, layers};
 use crate::{Result, Source, TensorDesc};
+pub(super) use page::report;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Arguments of `inspect`.
@@ -10,7 +16,7 @@ use std::path::PathBuf;
 pub struct InspectArgs {
     /// The model.
     model: PathBuf,
-    /// Write a self-contained page.
+    /// Write a self-contained page: the graph before and after each stage, layers, remarks.
     #[arg(long, value_name = "REPORT.html")]
     html: Option<PathBuf>,
     /// Print JSON.
@@ -26,10 +32,10 @@ pub fn inspect(args: &InspectArgs, global: &Global) -> Result<Outcome> {
     let source = compiler.read(&args.model)?;
     let all = layers(&source.module);
     if let Some(path) = &args.html {
-        output::write(path, page(&source, &all).as_bytes())?;
+        output::write(path, report(&compiler, &source).as_bytes())?;
     }
     if args.json {
-        output::line(json(&source, &all).to_string())?;
+        output::line(as_json(&source, &all).to_string())?;
     } else if args.html.is_none() {
         output::write("-".as_ref(), table(&source, &all).as_bytes())?;
     }
@@ -40,110 +46,98 @@ fn table(source: &Source, all: &[Layer]) -> String {
     let mut out = String::new();
     for (kind, descs) in [("input", &source.inputs), ("output", &source.outputs)] {
         for d in descs {
-            out += &format!("{kind} '{}' {} {:?}{}\n", d.name, d.dtype, d.shape, parameters(d));
+            out += &format!("{kind} '{}' {}\n", d.name, layers::describe(d));
         }
     }
-    out += &format!(
-        "{:>4} {:<24} {:>12} {:>10} {:<10} {:<40} name\n",
-        "#", "op", "MACs", "bytes", "weights", "output"
-    );
-    for (i, l) in all.iter().enumerate() {
-        let index = l.index.map_or(i, |n| n as usize);
-        let output = l.outputs.join(", ");
-        out += &format!(
-            "{index:>4} {:<24} {:>12} {:>10} {:<10} {output:<40} {}\n",
-            l.op, l.macs, l.bytes, l.granularity, l.name
-        );
-    }
-    let macs: u64 = all.iter().map(|l| l.macs).sum();
-    out + &format!("{} layers, {macs} MACs\n", all.len())
-}
-
-/// ` scale 0.5 zero point -1`, or a count of scales along an axis.
-fn parameters(d: &TensorDesc) -> String {
-    match (d.scales.as_slice(), d.axis) {
-        ([], _) => String::new(),
-        (scales, Some(axis)) => format!(" {} scales along axis {axis}", scales.len()),
-        (scales, None) => {
-            let zero_point = d.zero_points.first().copied().unwrap_or(0);
-            format!(" scale {} zero point {zero_point}", scales[0])
-        }
-    }
-}
-
-fn json(source: &Source, all: &[Layer]) -> serde_json::Value {
-    let descs = |ds: &[TensorDesc]| -> Vec<serde_json::Value> {
-        ds.iter()
-            .map(|d| {
-                serde_json::json!({
-                    "name": d.name, "dtype": d.dtype.to_string(), "shape": d.shape,
-                    "scales": d.scales, "zero_points": d.zero_points, "axis": d.axis,
-                })
-            })
-            .collect()
+    let rows: Vec<[String; 8]> = all.iter().enumerate().map(|(i, l)| row(i, l)).collect();
+    let head = ["#", "op", "MACs", "bytes", "weights", "inputs", "output", "name"];
+    let width = |k: usize| {
+        let cells = rows.iter().map(|r| r[k].chars().count());
+        cells.max().unwrap_or(0).max(head[k].len())
     };
-    let layers: Vec<_> = all
-        .iter()
-        .map(|l| {
-            serde_json::json!({
-                "name": l.name, "index": l.index, "op": l.op, "inputs": l.inputs,
-                "outputs": l.outputs, "weights": l.granularity, "macs": l.macs, "bytes": l.bytes,
-            })
-        })
-        .collect();
-    serde_json::json!({
-        "model": source.file, "inputs": descs(&source.inputs),
-        "outputs": descs(&source.outputs), "macs": all.iter().map(|l| l.macs).sum::<u64>(),
-        "layers": layers,
-    })
-}
-
-/// The page that `compile --emit report` writes.
-pub fn report(source: &Source) -> String {
-    page(source, &layers(&source.module))
-}
-
-fn page(source: &Source, all: &[Layer]) -> String {
-    let cells = |cells: &[String]| {
-        let cells: String = cells.iter().map(|c| format!("<td>{}", escape(c))).collect();
-        format!("<tr>{cells}\n")
-    };
-    let mut tensors = String::new();
-    for (kind, descs) in [("input", &source.inputs), ("output", &source.outputs)] {
-        for d in descs {
-            let ty = format!("{} {:?}", d.dtype, d.shape);
-            tensors += &cells(&[kind.into(), d.name.clone(), ty, parameters(d)]);
-        }
+    let widths: [usize; 8] = std::array::from_fn(width);
+    for r in [head.map(String::from)].iter().chain(&rows) {
+        let cell = |(k, text): (usize, &String)| match k {
+            0 | 2 | 3 => format!("{text:>0$}", widths[k]),
+            _ => format!("{text:<0$}", widths[k]),
+        };
+        let cells: Vec<String> = r.iter().enumerate().map(cell).collect();
+        out += cells.join("  ").trim_end();
+        out += "\n";
     }
-    let row = |(i, l): (usize, &Layer)| {
-        cells(&[
-            l.index.map_or(i, |n| n as usize).to_string(),
-            l.name.clone(),
-            l.op.into(),
-            l.inputs.join("; "),
-            l.outputs.join("; "),
-            l.granularity.into(),
-            l.macs.to_string(),
-            l.bytes.to_string(),
-        ])
-    };
-    let rows: String = all.iter().enumerate().map(row).collect();
-    let macs: u64 = all.iter().map(|l| l.macs).sum();
-    format!(
-        "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
-         <h1>{0}</h1>\n<p>{1} layers, {macs} multiply-accumulates\n\
-         <table><tr><th><th>name<th>type<th>quantization\n{tensors}</table>\n\
-         <table><tr><th>#<th>name<th>op<th>inputs<th>outputs<th>weights<th>MACs<th>bytes\n\
-         {rows}</table>\n",
-        escape(&source.file),
+    let sum = Totals::of(all);
+    let Totals { macs, const_bytes, bytes } = sum;
+    out + &format!(
+        "{} layers, {macs} MACs, {const_bytes} bytes of constants, {bytes} bytes read and written\n",
         all.len()
     )
 }
 
-const STYLE: &str = "body{font:14px sans-serif;margin:2em}table{border-collapse:collapse;\
-    margin:1em 0}td,th{padding:2px 8px;text-align:left;vertical-align:top;border-bottom:1px solid \
-    #ddd}";
+fn row(i: usize, l: &Layer) -> [String; 8] {
+    let join = |ts: Vec<&LayerTensor>| {
+        ts.iter().map(|t| layers::describe(&t.desc)).collect::<Vec<_>>().join(", ")
+    };
+    let weights = match l.weights() {
+        Some(w) => format!("{} {} {}", layers::shape(w), w.dtype, l.granularity()),
+        None => String::new(),
+    };
+    [
+        l.index.map_or(i, |n| n as usize).to_string(),
+        l.op.into(),
+        l.macs.to_string(),
+        l.bytes.to_string(),
+        weights.trim_end().into(),
+        join(l.inputs.iter().filter(|t| !t.constant).collect()),
+        join(l.outputs.iter().collect()),
+        l.name.clone(),
+    ]
+}
 
-fn escape(s: &str) -> String {
-    s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+/// Sums over layers.
+struct Totals {
+    macs: u64,
+    const_bytes: u64,
+    bytes: u64,
+}
+
+impl Totals {
+    fn of(all: &[Layer]) -> Totals {
+        Totals {
+            macs: all.iter().map(|l| l.macs).sum(),
+            const_bytes: all.iter().map(Layer::const_bytes).sum(),
+            bytes: all.iter().map(|l| l.bytes).sum(),
+        }
+    }
+}
+
+fn as_json(source: &Source, all: &[Layer]) -> Value {
+    let tensor = |d: &TensorDesc| {
+        json!({
+            "name": d.name, "dtype": d.dtype.to_string(), "shape": d.shape,
+            "scales": d.scales, "zero_points": d.zero_points, "axis": d.axis,
+        })
+    };
+    let tensors = |ds: &[TensorDesc]| ds.iter().map(tensor).collect::<Vec<_>>();
+    let of_layer = |ts: &[LayerTensor]| {
+        let one = |t: &LayerTensor| {
+            let mut value = tensor(&t.desc);
+            value["constant"] = t.constant.into();
+            value
+        };
+        ts.iter().map(one).collect::<Vec<_>>()
+    };
+    let layer = |l: &Layer| {
+        json!({
+            "name": l.name, "index": l.index, "op": l.op, "inputs": of_layer(&l.inputs),
+            "outputs": of_layer(&l.outputs), "weights": l.granularity(), "macs": l.macs,
+            "bytes": l.bytes, "const_bytes": l.const_bytes(),
+        })
+    };
+    let sum = Totals::of(all);
+    json!({
+        "model": source.file, "level": source.module.level.name(),
+        "inputs": tensors(&source.inputs), "outputs": tensors(&source.outputs),
+        "macs": sum.macs, "const_bytes": sum.const_bytes, "bytes": sum.bytes,
+        "layers": all.iter().map(layer).collect::<Vec<_>>(),
+    })
 }

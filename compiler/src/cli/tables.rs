@@ -36,12 +36,13 @@ const TRIPLES: [(&str, Arch); 5] = [
 ];
 
 /// Environment variables, and what they do.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: &[(&str, &str)] = &[
     ("QCC_BLESS", "tests: rewrite expectations and generated pages (1)"),
     ("QCC_DIFF_GRAPHS", "tests: how many random graphs are compared"),
     ("QCC_DIFF_SEED", "tests: where random graphs begin"),
     ("QCC_FUZZ_CASES", "tests: how many damaged models are read"),
     ("QCC_FUZZ_SEED", "tests: where damage begins"),
+    ("QCC_RANDOM_KERNELS", "tests: how many random kernels the wide emitter is compared on"),
 ];
 
 /// Prints the variables that qcc and its tests read, and their values.
