@@ -13,7 +13,7 @@ use qcc_ir::dialect::loops::DotSigns;
 use qcc_ir::dialect::{core, loops};
 use qcc_ir::{DType, Func, FuncKind, Level, LocId, MemType, Module, Numerics, Type};
 use qcc_passes::kernels::conv::{Conv, Taps, Tile};
-use qcc_passes::kernels::depthwise::Depthwise;
+use qcc_passes::kernels::depthwise::{Depthwise, Plan};
 use qcc_passes::kernels::kb::Kb;
 use qcc_passes::kernels::requant::Finish;
 use qcc_passes::kernels::{Dot, Kernel, Machine, SLACK, View};
@@ -31,17 +31,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let machine = Machine::of(level);
     println!("CPU level {level}");
     let dot = machine.dot_for(DType::U8);
-    let peak = if dot == Dot::I16 { None } else { Some(bench_peak(level, dot)?) };
+    let peak = if dot == Dot::I16 { None } else { Some(bench_peak(level, machine.width, dot)?) };
     if let Some(peak) = peak {
         println!("{:<34} {peak:8.1} GMAC/s", "dot product on registers");
     }
-    for (k, tile) in [(64, (6, 2)), (256, (6, 2)), (256, (4, 3)), (512, (6, 2)), (1024, (4, 3))] {
+    let tiles: &[(u64, u64)] = match (machine.width, machine.registers) {
+        (16, _) => &[(6, 2), (4, 3)],
+        (_, 16) => &[(3, 4), (6, 2)],
+        _ => &[(6, 4), (12, 2), (14, 2)],
+    };
+    for (k, tile) in [64, 256, 1024].into_iter().flat_map(|k| tiles.iter().map(move |&t| (k, t))) {
         let conv = pointwise(machine, k, tile);
-        let macs = (14 * 14 * 96 * k) as f64;
+        let macs = (14 * 14 * CHANNELS * k) as f64;
         let speed = macs / best_time(&conv, level)? / 1e9;
         let share =
             peak.map_or(String::new(), |p| format!("{:5.1} % of the peak", speed / p * 100.0));
-        println!("{:<34} {speed:8.1} GMAC/s {share}", format!("14x14x{k} -> 96, tile {tile:?}"));
+        println!(
+            "{:<34} {speed:8.1} GMAC/s {share}",
+            format!("14x14x{k} -> {CHANNELS}, tile {tile:?}")
+        );
     }
     for (size, channels, stride) in [(112, 32, 1), (112, 96, 2), (56, 144, 1), (14, 384, 1)] {
         let kernel = depthwise(machine, size, channels, stride);
@@ -52,6 +60,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     Ok(())
 }
+
+/// Output channels of the matrix products.
+const CHANNELS: u64 = 192;
 
 fn dense(shape: [u64; 4]) -> View {
     let [_, h, w, c] = shape;
@@ -67,11 +78,12 @@ fn finish() -> Finish {
 fn pointwise(machine: Machine, k: u64, (pixels, vectors): (u64, u64)) -> Conv {
     Conv {
         x: dense([1, 14, 14, k]),
-        y: dense([1, 14, 14, 96]),
+        y: dense([1, 14, 14, CHANNELS]),
         stride: [1, 1],
         taps: Taps { rows: (1, 0), runs: (1, 0), bytes: k },
         dot: machine.dot_for(DType::U8),
         tile: Tile { pixels, vectors },
+        width: machine.width,
         finish: finish(),
         row_sums: None,
         panels_inside: true,
@@ -88,7 +100,8 @@ fn depthwise(machine: Machine, size: u64, channels: u64, stride: u64) -> Depthwi
         dilation: [1, 1],
         dot: machine.dot_for(DType::U8),
         addends: 1,
-        tile: 7,
+        plan: Plan { tile: 7, quarters: if machine.width == 64 { 4 } else { 2 } },
+        width: machine.width,
         finish: finish(),
     }
 }
@@ -97,6 +110,7 @@ fn depthwise(machine: Machine, size: u64, channels: u64, stride: u64) -> Depthwi
 #[derive(Debug)]
 struct Peak {
     signs: DotSigns,
+    width: u64,
 }
 
 const PEAK_STEPS: u64 = 1 << 16;
@@ -107,27 +121,28 @@ impl Kernel for Peak {
         "peak".into()
     }
     fn build(&self, name: &str) -> Func {
-        let mem = MemType { bytes: 16 * PEAK_ACCUMULATORS, slack: SLACK, constant: false };
-        let mut kb = Kb::new(name, &[mem]);
+        let bytes = self.width * PEAK_ACCUMULATORS;
+        let mem = MemType { bytes, slack: SLACK, constant: false };
+        let mut kb = Kb::with_width(name, &[mem], self.width);
         let y = kb.mem(0);
-        let a = kb.load_v128(DType::I8, &y);
-        let b = kb.load_v128(DType::I8, &y.at(16));
-        let zero = kb.int(Type::v128(DType::I32), 0);
+        let a = kb.load_vec(DType::I8, &y);
+        let b = kb.load_vec(DType::I8, &y.at(self.width as i64));
+        let zero = kb.int(kb.vec(DType::I32), 0);
         let inits = vec![zero; PEAK_ACCUMULATORS as usize];
         let sums = kb.fold(PEAK_STEPS, &inits, |kb, _, acc| {
             acc.iter().map(|&v| kb.dot4(self.signs, v, a, b)).collect()
         });
         for (k, v) in sums.into_iter().enumerate() {
-            kb.store(v, &y.at(16 * k as i64));
+            kb.store(v, &y.at((self.width * k as u64) as i64));
         }
         kb.finish()
     }
 }
 
-fn bench_peak(level: CpuLevel, dot: Dot) -> Result<f64, CodegenError> {
+fn bench_peak(level: CpuLevel, width: u64, dot: Dot) -> Result<f64, CodegenError> {
     let signs = if dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
-    let macs = (PEAK_STEPS * PEAK_ACCUMULATORS * 16) as f64;
-    Ok(macs / best_time(&Peak { signs }, level)? / 1e9)
+    let macs = (PEAK_STEPS * PEAK_ACCUMULATORS * width) as f64;
+    Ok(macs / best_time(&Peak { signs, width }, level)? / 1e9)
 }
 
 /// Seconds of the fastest of many calls.

@@ -1,7 +1,7 @@
 //! `int.add`: sums and differences.
 //!
 //! 8 bits: t = (a − a_zp)·s_a + (b − b_zp)·s_b, q = rne(t + copysign(e, t)) + y_zp in float32, with
-//! constants checked against the reference on all 65,536 pairs of codes; 16 outputs at a time.
+//! constants checked against the reference on all 65,536 pairs of codes; a vector of outputs at a time.
 //! Where no constants pass, and for 16 bits: the reference's integer arithmetic, one at a time.
 
 use super::conv::store_bytes;
@@ -11,7 +11,7 @@ use super::scalar_conv::{load_minus, load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
 use qcc_ir::dialect::int::{self, AddStyle};
-use qcc_ir::{DType, Func, Type, Value};
+use qcc_ir::{DType, Func, Value};
 use qcc_runtime::fixedpoint::{Multiplier, mul_by_quantized};
 
 /// Constants of the float form.
@@ -34,6 +34,8 @@ pub struct Add {
     pub op: int::Add,
     /// Proven constants, for 8 bits.
     pub float: Option<FloatForm>,
+    /// Bytes of a vector.
+    pub width: u64,
 }
 
 impl Kernel for Add {
@@ -49,7 +51,9 @@ impl Kernel for Add {
     fn build(&self, name: &str) -> Func {
         let [a, b] = [&self.inputs[0], &self.inputs[1]];
         let entries = const_mem(3 * MULTIPLIER_ENTRY);
-        let mut kb = Kb::new(name, &[a.mem(), b.mem(), entries, self.y.mem()]);
+        let width = if self.is_vector() { self.width } else { 16 };
+        let mems = [a.mem(), b.mem(), entries, self.y.mem()];
+        let mut kb = Kb::with_width(name, &mems, width);
         if self.y.is_empty() {
             return kb.finish();
         }
@@ -71,22 +75,25 @@ impl Add {
         let [a, b] = [&self.inputs[0], &self.inputs[1]];
         let loops = each::loops(&self.y.shape, &[&a.strides, &b.strides, &self.y.strides]);
         let inner = loops.last().is_some_and(|(_, s)| s.iter().all(|&s| s == 1));
-        self.float.is_some() && inner && a.slack >= 16 && b.slack >= 16
+        let slack = u64::from(a.slack.min(b.slack));
+        self.float.is_some() && inner && slack >= self.width
     }
 
     fn row(&self, kb: &mut Kb, at: &[Addr], run: u64) {
-        kb.for_each(run / 16, |kb, k| {
-            let codes = self.sixteen(kb, &k.of(&at[0], 16), &k.of(&at[1], 16));
-            kb.store(codes, &k.of(&at[2], 16));
+        let step = kb.width();
+        kb.for_each(run / step, |kb, k| {
+            let codes = self.vector(kb, &k.of(&at[0], step), &k.of(&at[1], step));
+            kb.store(codes, &k.of(&at[2], step));
         });
-        let done = (run / 16 * 16) as i64;
-        if !run.is_multiple_of(16) {
-            let codes = self.sixteen(kb, &at[0].at(done), &at[1].at(done));
-            store_bytes(kb, codes, run % 16, &at[2].at(done));
+        let done = (run / step * step) as i64;
+        if !run.is_multiple_of(step) {
+            let codes = self.vector(kb, &at[0].at(done), &at[1].at(done));
+            store_bytes(kb, codes, run % step, &at[2].at(done));
         }
     }
 
-    fn sixteen(&self, kb: &mut Kb, a: &Addr, b: &Addr) -> Value {
+    /// A whole vector of codes.
+    fn vector(&self, kb: &mut Kb, a: &Addr, b: &Addr) -> Value {
         let form = self.float.expect("the caller checked that there is a float form");
         let a = self.terms(kb, a, 0, form.scales[0]);
         let b = self.terms(kb, b, 1, form.scales[1]);
@@ -99,21 +106,21 @@ impl Add {
         super::requant::clamp_bytes(kb, bytes, self.y.dtype, self.op.lo, self.op.hi)
     }
 
-    /// (code − zero point) · scale of 16 codes, as four f32x4.
+    /// (code − zero point) · scale of a vector of codes, as four vectors of f32.
     fn terms(&self, kb: &mut Kb, at: &Addr, which: usize, scale: f32) -> Vec<Value> {
         let view = &self.inputs[which];
         let zp = if which == 0 { self.op.a_zp } else { self.op.b_zp };
         let signed = view.dtype == DType::I8;
-        let (i16x8, f32x4) = (Type::v128(DType::I16), Type::v128(DType::F32));
-        let bytes = kb.load_v128(DType::I8, at);
+        let (words, floats) = (kb.vec(DType::I16), kb.vec(DType::F32));
+        let bytes = kb.load_vec(DType::I8, at);
         let halves = [kb.widen_low(bytes, signed), kb.widen_high(bytes, signed)];
         let mut out = Vec::with_capacity(4);
         for half in halves {
-            let zp = kb.int(i16x8.clone(), i64::from(zp));
+            let zp = kb.int(words.clone(), i64::from(zp));
             let centred = kb.sub(half, zp);
             for quarter in [kb.widen_low(centred, true), kb.widen_high(centred, true)] {
-                let f = kb.int_to_float(quarter, f32x4.clone());
-                let scale = kb.float(f32x4.clone(), f64::from(scale));
+                let f = kb.int_to_float(quarter, floats.clone());
+                let scale = kb.float(floats.clone(), f64::from(scale));
                 out.push(kb.fmul(f, scale));
             }
         }
@@ -121,19 +128,19 @@ impl Add {
     }
 
     fn round(&self, kb: &mut Kb, a: Value, b: Value, epsilon: f32) -> Value {
-        let (i32x4, f32x4) = (Type::v128(DType::I32), Type::v128(DType::F32));
+        let (longs, floats) = (kb.vec(DType::I32), kb.vec(DType::F32));
         let t = kb.fadd(a, b);
-        let sign_bit = kb.int(i32x4.clone(), 1 << 31);
-        let bits = kb.bitcast(t, i32x4.clone());
+        let sign_bit = kb.int(longs.clone(), 1 << 31);
+        let bits = kb.bitcast(t, longs.clone());
         let sign = kb.and(bits, sign_bit);
-        let magnitude = kb.int(i32x4.clone(), i64::from(epsilon.to_bits()));
+        let magnitude = kb.int(longs.clone(), i64::from(epsilon.to_bits()));
         let signed = kb.or(sign, magnitude);
-        let signed = kb.bitcast(signed, f32x4.clone());
+        let signed = kb.bitcast(signed, floats.clone());
         let t = kb.fadd(t, signed);
-        let magic = kb.float(f32x4, 12_582_912.0);
+        let magic = kb.float(floats, 12_582_912.0);
         let rounded = kb.fadd(t, magic);
-        let bits = kb.bitcast(rounded, i32x4.clone());
-        let base = kb.int(i32x4, i64::from(0x4B40_0000 - self.op.y_zp));
+        let bits = kb.bitcast(rounded, longs.clone());
+        let base = kb.int(longs, i64::from(0x4B40_0000 - self.op.y_zp));
         kb.sub(bits, base)
     }
 
@@ -270,7 +277,8 @@ pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
         .iter()
         .flat_map(|&(mantissa, shift)| multiplier_entry(Multiplier { mantissa, shift }))
         .collect();
-    let kernel = Add { inputs, y, op: op.clone(), float };
+    let width = vector_width(site, &y);
+    let kernel = Add { inputs, y, op: op.clone(), float, width };
     let args = vec![
         site.arg(site.operand(0)),
         site.arg(site.operand(1)),
@@ -278,6 +286,11 @@ pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
         site.arg(site.result()),
     ];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+/// The machine's vectors, unless there is less than one of them to do.
+fn vector_width(site: &Site, y: &View) -> u64 {
+    if y.len() >= site.machine.width { site.machine.width } else { 16 }
 }
 
 /// `v` seen in the shape of `y`: stride 0 where `v` has extent 1.

@@ -102,10 +102,10 @@ impl ArgMax {
         let indices = kb.mem(2);
         let mut best = None;
         for (k, start) in self.starts().into_iter().enumerate() {
-            let codes = kb.load_v128(DType::I8, &x.at(start as i64));
+            let codes = kb.load_vec(DType::I8, &x.at(start as i64));
             let flips = kb.int(i8x16.clone(), flip);
             let codes = kb.xor(codes, flips);
-            let index = kb.load_v128(DType::I8, &indices.at(STEP as i64 * k as i64));
+            let index = kb.load_vec(DType::I8, &indices.at(STEP as i64 * k as i64));
             for keys in [kb.unpack_low(index, codes), kb.unpack_high(index, codes)] {
                 let keys = kb.bitcast(keys, Type::v128(DType::I16));
                 best = Some(best.map_or(keys, |best| kb.max_s(best, keys)));

@@ -1,6 +1,6 @@
 //! Direct convolution and matrix products: register tiles of dot products.
 //!
-//! A tile is `pixels` output pixels by `vectors` vectors of four output channels. The taps of a
+//! A tile is `pixels` output pixels by `vectors` vectors of output channels, four per 128 bits. The taps of a
 //! pixel are `runs` of contiguous bytes (a whole kernel row where nothing separates its columns);
 //! each run is padded to whole groups of four with zero weights, so the bytes read behind it do not
 //! matter. Weights are packed for the tile by [`pack_weights`], panel by panel:
@@ -56,6 +56,8 @@ pub struct Conv {
     pub dot: Dot,
     /// The register tile.
     pub tile: Tile,
+    /// Bytes of a vector.
+    pub width: u64,
     /// The requantization.
     pub finish: Finish,
     /// Asymmetric weights: view `[N, OH, OW]` of the int32 row sums, and the weights' zero point.
@@ -75,15 +77,47 @@ impl Taps {
     }
 }
 
+/// The output channels of one tile: whole vectors, the last of which may be in part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PanelShape {
+    /// Vectors of accumulators per pixel.
+    pub vectors: u64,
+    /// Accumulators per vector.
+    lanes: u64,
+}
+
+impl PanelShape {
+    /// Accumulators of one pixel.
+    pub fn slots(self) -> u64 {
+        self.vectors * self.lanes
+    }
+    /// The channel of accumulator `slot`. Packing takes four vectors together (or the two or one
+    /// that are left), 128 bits by 128 bits, so that wide vectors hold channels in turns: packed
+    /// bytes come out in order.
+    pub fn channel(self, slot: u64) -> u64 {
+        let (v, e) = (slot / self.lanes, slot % self.lanes);
+        let (four, together) = (v / 4, (self.vectors - v / 4 * 4).min(4));
+        let (block, i) = (e / 4, e % 4);
+        four * 4 * self.lanes + block * 4 * together + v % 4 * 4 + i
+    }
+}
+
 impl Conv {
     /// Output channels per panel.
     pub fn panel(&self) -> u64 {
-        4 * self.tile.vectors
+        self.width / 4 * self.tile.vectors
+    }
+    /// The shape of a panel of up to [`Conv::panel`] channels.
+    pub fn panel_shape(&self, channels: u64) -> PanelShape {
+        PanelShape { vectors: panel_vectors(self.width, channels), lanes: self.width / 4 }
     }
     /// Bytes of one panel of weights.
     pub fn panel_bytes(&self) -> u64 {
+        self.weight_bytes(self.panel_shape(self.panel()))
+    }
+    fn weight_bytes(&self, shape: PanelShape) -> u64 {
         let wide = if self.dot == Dot::I16 { 2 } else { 1 };
-        self.taps.all_groups() * 4 * self.panel() * wide
+        self.taps.all_groups() * 4 * shape.slots() * wide
     }
     /// Pixels in the innermost loop once neighbouring loops are merged.
     pub fn innermost_pixels(&self) -> u64 {
@@ -92,16 +126,22 @@ impl Conv {
     fn channels(&self) -> u64 {
         self.y.shape[3]
     }
-    fn panels(&self) -> u64 {
-        self.channels().div_ceil(self.panel())
+    /// All panels, first channel and shape.
+    pub fn panels(&self) -> Vec<(u64, PanelShape)> {
+        let n = self.panel();
+        let starts = (0..self.channels()).step_by(n as usize);
+        starts.map(|start| (start, self.panel_shape((self.channels() - start).min(n)))).collect()
     }
+    /// Bytes of a full panel's table.
     pub(super) fn table_bytes(&self) -> usize {
         self.finish.table_bytes(self.panel() as usize)
     }
 
     fn mems(&self) -> Vec<MemType> {
-        let weights = const_mem((self.panels() * self.panel_bytes()) as usize);
-        let tables = const_mem(self.panels() as usize * self.table_bytes());
+        let panels = self.panels();
+        let weights: u64 = panels.iter().map(|p| self.weight_bytes(p.1)).sum();
+        let tables = panels.iter().map(|p| self.finish.table_bytes(p.1.slots() as usize)).sum();
+        let (weights, tables) = (const_mem(weights as usize), const_mem(tables));
         let x = MemType { slack: SLACK, ..self.x.mem() };
         let mut mems = vec![x, weights, tables, self.y.mem()];
         mems.extend(self.row_sums.as_ref().map(|(v, _)| v.mem()));
@@ -180,11 +220,11 @@ impl Kernel for Conv {
     fn name(&self) -> String {
         let (x, y, t) = (self.x.dtype, self.y.dtype, self.tile);
         let dot = format!("{:?}", self.dot).to_lowercase();
-        format!("conv2d_{x}_i8_{y}_{}x{}_{dot}", t.pixels, t.vectors)
+        format!("conv2d_{x}_i8_{y}_{}x{}_{dot}_{}", t.pixels, t.vectors, 8 * self.width)
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &self.mems());
+        let mut kb = Kb::with_width(name, &self.mems(), self.width);
         let place =
             Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
         let loops = self.pixel_loops();
@@ -210,6 +250,7 @@ struct Panel {
     y_offset: (Var, u64),
     y_first: u64,
     channels: u64,
+    shape: PanelShape,
 }
 
 impl Conv {
@@ -249,6 +290,7 @@ impl Conv {
                     y_offset: (v, self.panel()),
                     y_first: 0,
                     channels: self.panel(),
+                    shape: self.panel_shape(self.panel()),
                 };
                 body(kb, &panel);
             });
@@ -261,13 +303,14 @@ impl Conv {
                 y_offset: (Var::NONE, 0),
                 y_first: full * self.panel(),
                 channels: rest,
+                shape: self.panel_shape(rest),
             };
             body(kb, &panel);
         }
     }
 
     fn tile(&self, kb: &mut Kb, place: &Place, by: &PixelLoop, pixels: u64, panel: &Panel) {
-        let vectors = panel.channels.div_ceil(4);
+        let vectors = panel.shape.vectors;
         let at = TileAt { place, by, panel, pixels, vectors };
         let init = self.biases(kb, &at);
         let acc = self.dots(kb, &at, &init);
@@ -294,7 +337,8 @@ impl Conv {
                 kb.splat(product)
             });
             for v in 0..tile.vectors {
-                let bias = kb.load_v128(DType::I32, &tile.panel.table.at(16 * v as i64));
+                let at = tile.panel.table.at((self.width * v) as i64);
+                let bias = kb.load_vec(DType::I32, &at);
                 out.push(correction.map_or(bias, |c| kb.add(bias, c)));
             }
         }
@@ -303,7 +347,7 @@ impl Conv {
 
     fn dots(&self, kb: &mut Kb, tile: &TileAt, init: &[Value]) -> Vec<Value> {
         let t = &self.taps;
-        let group = self.panel_bytes() / t.all_groups();
+        let group = self.weight_bytes(tile.panel.shape) / t.all_groups();
         if t.all_groups() <= INLINE_GROUPS {
             return self.dots_inline(kb, tile, group, init);
         }
@@ -366,7 +410,7 @@ impl Conv {
     fn products_i8(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         // The longer side streams through one register.
-        let weight = |kb: &mut Kb, v: u64| kb.load_v128(DType::I8, &w.at(16 * v as i64));
+        let weight = |kb: &mut Kb, v: u64| kb.load_vec(DType::I8, &w.at((self.width * v) as i64));
         let pixel = |kb: &mut Kb, p: u64| kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
         let mut product = |kb: &mut Kb, p: u64, v: u64, x: Value, weight: Value| {
             let a = &mut acc[(p * at.vectors + v) as usize];
@@ -397,8 +441,8 @@ impl Conv {
                 let lane = std::array::from_fn(|i| 4 * pair + i as u32 % 4);
                 let both = kb.shuffle(x, x, lane);
                 for v in 0..at.vectors {
-                    let from = w.at(i64::from(pair) * half + 16 * v as i64);
-                    let weight = kb.load_v128(DType::I16, &from);
+                    let from = w.at(i64::from(pair) * half + (self.width * v) as i64);
+                    let weight = kb.load_vec(DType::I16, &from);
                     let a = &mut acc[(p * at.vectors + v) as usize];
                     *a = kb.dot2(*a, both, weight);
                 }
@@ -407,26 +451,36 @@ impl Conv {
     }
 
     fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
-        let n = self.panel() as usize;
+        let n = panel.shape.slots() as usize;
         let codes: Vec<Value> = acc
             .iter()
             .enumerate()
             .map(|(v, &a)| self.finish.codes(kb, a, &panel.table, n, v))
             .collect();
+        for (k, four) in codes.chunks(4).enumerate() {
+            let at = self.width * k as u64;
+            let left = (panel.channels - at).min(self.width);
+            let bytes = self.packed(kb, four);
+            store_bytes(kb, bytes, left, &y.at(at as i64));
+        }
+    }
+
+    /// The bytes of up to four vectors of codes, in the order of their channels.
+    fn packed(&self, kb: &mut Kb, codes: &[Value]) -> Value {
         let halves: Vec<Value> = codes
             .chunks(2)
             .map(|pair| kb.pack(pair[0], *pair.last().expect("not empty"), true))
             .collect();
-        for (k, pair) in halves.chunks(2).enumerate() {
-            let high = *pair.last().expect("not empty");
-            let bytes = self.finish.pack_codes(kb, pair[0], high);
-            let left = panel.channels - 16 * k as u64;
-            store_bytes(kb, bytes, left.min(16), &y.at(16 * k as i64));
+        let high = *halves.last().expect("not empty");
+        let bytes = self.finish.pack_codes(kb, halves[0], high);
+        match codes.len() {
+            1 | 2 if self.width > 16 => kb.compact(bytes, 4 * codes.len() as u32),
+            _ => bytes,
         }
     }
 
     fn store_exact(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
-        let entries = panel.table.at(4 * self.panel() as i64);
+        let entries = panel.table.at(4 * panel.shape.slots() as i64);
         for c in 0..panel.channels {
             let lane = kb.extract(acc[(c / 4) as usize], (c % 4) as u32);
             let code = self.finish.code_exact(kb, lane, &entries.at(32 * c as i64));
@@ -469,10 +523,20 @@ impl Step {
     }
 }
 
+/// Vectors of `width` bytes for a panel of `channels` channels. Wide vectors are packed four, two
+/// or one at a time, so three take the room of four.
+pub fn panel_vectors(width: u64, channels: u64) -> u64 {
+    let vectors = channels.div_ceil(width / 4);
+    if width > 16 && vectors % 4 == 3 { vectors + 1 } else { vectors }
+}
+
 /// Stores the first `n` bytes of a vector.
 pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
-    if n >= 16 {
+    if n >= kb.width() {
         return kb.store(bytes, y);
+    }
+    if kb.width() > 16 {
+        return kb.store_low(bytes, n as u32, y);
     }
     let mut rest = bytes;
     let mut at = 0;
@@ -496,23 +560,28 @@ pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
 /// (output channel, kernel row, run, byte of the run).
 pub fn pack_weights(conv: &Conv, w: &dyn Fn(u64, u64, u64, u64) -> i8) -> Vec<u8> {
     let t = &conv.taps;
-    let n = conv.panel();
-    let mut out = Vec::with_capacity((conv.panels() * conv.panel_bytes()) as usize);
+    let bytes = conv.panels().iter().map(|p| conv.weight_bytes(p.1)).sum::<u64>();
+    let mut out = Vec::with_capacity(bytes as usize);
     let weight = |o: u64, row: u64, run: u64, byte: u64| {
         if o < conv.channels() && byte < t.bytes { w(o, row, run, byte) } else { 0 }
     };
-    for panel in 0..conv.panels() {
+    for (start, shape) in conv.panels() {
+        let channels: Vec<u64> = (0..shape.slots()).map(|s| start + shape.channel(s)).collect();
         for row in 0..t.rows.0 {
             for run in 0..t.runs.0 {
                 for g in 0..t.groups() {
-                    let at = |c: u64, i: u64| weight(panel * n + c, row, run, 4 * g + i);
-                    if conv.dot == Dot::I16 {
-                        for i in 0..4 * n {
-                            let (pair, c, k) = (i / (2 * n), i % (2 * n) / 2, i % 2);
-                            out.extend(i16::from(at(c, 2 * pair + k)).to_le_bytes());
+                    let at = |o: u64, i: u64| weight(o, row, run, 4 * g + i);
+                    if conv.dot != Dot::I16 {
+                        for &o in &channels {
+                            out.extend((0..4).map(|i| at(o, i) as u8));
                         }
-                    } else {
-                        out.extend((0..4 * n).map(|i| at(i / 4, i % 4) as u8));
+                        continue;
+                    }
+                    for pair in 0..2 {
+                        for &o in &channels {
+                            let two = [0, 1].map(|k| i16::from(at(o, 2 * pair + k)));
+                            out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
+                        }
                     }
                 }
             }

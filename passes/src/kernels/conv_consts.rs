@@ -1,7 +1,9 @@
 //! Constants of convolution layers: weights, multipliers, and how accumulators become codes.
 
 use super::Arg;
+use super::conv::{Conv, PanelShape};
 use super::conv_lower::Layer;
+use super::depthwise::Depthwise;
 use super::requant::{Channel, Finish};
 use super::site::Site;
 use qcc_ir::DType;
@@ -182,9 +184,23 @@ pub(super) fn exact_finish(layer: &Layer) -> Finish {
     }
 }
 
-/// Tables of all panels of `n` channels.
-pub(super) fn tables(finish: &Finish, channels: &[Channel], n: u64) -> Vec<u8> {
-    channels.chunks(n as usize).flat_map(|c| finish.pack_table(c, n as usize)).collect()
+/// Tables of all panels of a convolution.
+pub(super) fn conv_tables(conv: &Conv, channels: &[Channel]) -> Vec<u8> {
+    let panel = |(start, shape): (u64, PanelShape)| {
+        let slot = |s: u64| channels.get((start + shape.channel(s)) as usize);
+        let slots: Vec<Option<&Channel>> = (0..shape.slots()).map(slot).collect();
+        conv.finish.pack_table(&slots, (conv.width / 4) as usize)
+    };
+    conv.panels().into_iter().flat_map(panel).collect()
+}
+
+/// Tables of all blocks of a depthwise convolution.
+pub(super) fn depthwise_tables(dw: &Depthwise, channels: &[Channel]) -> Vec<u8> {
+    let block = |own: &[Channel]| {
+        let slots: Vec<Option<&Channel>> = dw.slots().map(|s| own.get(s as usize)).collect();
+        dw.finish.pack_table(&slots, (dw.width / 4) as usize)
+    };
+    channels.chunks(dw.block() as usize).flat_map(block).collect()
 }
 
 pub(super) fn constant(name: &str, bytes: Vec<u8>) -> Arg {

@@ -1,16 +1,19 @@
 //! Choosing and packing convolution kernels: `int.conv2d`, `int.depthwise_conv2d` and
 //! `int.fully_connected`.
 
-use super::conv::{Conv, Taps, Tile};
-use super::conv_consts::{Run, Weights, channels, constant, exact_finish, finish_runs, tables};
-use super::depthwise::Depthwise;
+use super::conv::{Conv, Taps, Tile, panel_vectors};
+use super::conv_consts::{
+    Run, Weights, channels, constant, conv_tables, depthwise_tables, exact_finish, finish_runs,
+};
+use super::depthwise::{Depthwise, Plan};
 use super::requant::Channel;
 use super::scalar_conv::ScalarConv;
 use super::site::Site;
-use super::{Arg, Call, Dot, View};
+use super::{Arg, Call, Dot, Machine, View};
 use qcc_ir::DType;
 use qcc_ir::dialect::int::{self, Rescale};
 use qcc_runtime::Tensor;
+use qcc_runtime::rescale::RescaleForm;
 
 /// The attributes that the three ops share.
 pub(super) struct Layer {
@@ -198,17 +201,25 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         return scalar(site, layer);
     }
     let mut calls = Vec::new();
-    for Run { start, end, finish } in finish_runs(site, layer, &mut all, 8) {
+    let window = [layer.w_view.shape[1], layer.w_view.shape[2]];
+    let (width, plan) = depthwise_plan(site.machine, layer, window, dot);
+    let block = (width / 4 * plan.quarters) as usize;
+    for Run { start, end, finish } in finish_runs(site, layer, &mut all, block) {
         let n = (end - start) as u64;
+        let (width, plan) = match finish.form {
+            RescaleForm::Exact => depthwise_plan(site.machine.narrow(), layer, window, dot),
+            _ => (width, plan),
+        };
         let kernel = Depthwise {
             x: group_view(&layer.x, n),
             y: group_view(&layer.y, n),
-            window: [layer.w_view.shape[1], layer.w_view.shape[2]],
+            window,
             stride: layer.stride,
             dilation: layer.dilation,
             dot,
             addends: 1 + u64::from(split),
-            tile: even_tile(layer.y.shape[2], 8),
+            plan,
+            width,
             finish,
         };
         let first = start as u64;
@@ -217,7 +228,7 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         let args = vec![
             Arg::Value { value: site.operand(0), offset: first },
             constant("weights", weights),
-            constant("channels", tables(&finish, &all[start..end], 8)),
+            constant("channels", depthwise_tables(&kernel, &all[start..end])),
             Arg::Value { value: site.result(), offset: first },
         ];
         calls.push(Call { kernel: Box::new(kernel), args });
@@ -243,6 +254,7 @@ fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         taps: taps(layer),
         dot: site.machine.dot_for(layer.x.dtype),
         tile: Tile { pixels: 1, vectors: 1 },
+        width: 16,
         finish: exact_finish(layer),
         row_sums: None,
         panels_inside: true,
@@ -250,7 +262,9 @@ fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     if site.n_operands() > 5 {
         conv.row_sums = Some((row_sums_view(site, layer), layer.w_zp));
     }
-    choose_tile(&mut conv, site.machine.registers);
+    let mut narrow = conv.clone();
+    choose_tile(&mut conv, site.machine);
+    choose_tile(&mut narrow, site.machine.narrow());
     // Groups keep one form: their channels are other runs of other calls.
     let block = if layer.groups == 1 { conv.panel() as usize } else { all.len() };
     let runs = finish_runs(site, layer, &mut all, block);
@@ -262,10 +276,12 @@ fn gemm(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
                 1 => run.start..run.end,
                 _ => base..base + per_group as usize,
             };
+            // The reference's arithmetic takes accumulators one by one.
+            let whole = if run.finish.form == RescaleForm::Exact { &narrow } else { &conv };
             let part = Conv {
                 y: group_view(&layer.y, channels.len() as u64),
                 finish: run.finish,
-                ..conv.clone()
+                ..whole.clone()
             };
             let first = channels.start as u64;
             calls.push(gemm_call(site, layer, part, (group, first), &all[channels]));
@@ -292,7 +308,7 @@ fn gemm_call(
     let mut args = vec![
         Arg::Value { value: site.operand(0), offset: group * in_group },
         constant("weights", weights),
-        constant("channels", tables(&conv.finish, channels, conv.panel())),
+        constant("channels", conv_tables(&conv, channels)),
         Arg::Value { value: site.result(), offset: first },
     ];
     if conv.row_sums.is_some() {
@@ -340,28 +356,64 @@ const WEIGHTS_IN_CACHE: u64 = 24 << 10;
 
 /// Picks the register tile that wastes least: accumulators, the weights of one step and the
 /// broadcast activations must fit the registers.
-fn choose_tile(conv: &mut Conv, registers: u32) {
+fn choose_tile(conv: &mut Conv, machine: Machine) {
+    conv.width = machine.width;
     let row = conv.innermost_pixels();
-    let candidates: &[(u64, u64)] = match (conv.dot, registers) {
-        (Dot::I16, 16) => &[(2, 4), (3, 3), (4, 2), (1, 8), (8, 1)],
-        (Dot::I16, _) => &[(4, 4), (8, 2), (2, 8), (1, 8)],
-        (_, 16) => &[(6, 2), (4, 3), (3, 4), (2, 6), (12, 1), (1, 12)],
-        (_, _) => &[(4, 6), (6, 4), (8, 3), (12, 2), (2, 8), (1, 12)],
+    let candidates: &[(u64, u64)] = match (machine.width, conv.dot, machine.registers) {
+        (16, Dot::I16, 16) => &[(2, 4), (3, 3), (4, 2), (1, 8), (8, 1)],
+        (16, Dot::I16, _) => &[(4, 4), (8, 2), (2, 8), (1, 8)],
+        (16, _, 16) => &[(6, 2), (4, 3), (3, 4), (2, 6), (12, 1), (1, 12)],
+        (16, _, _) => &[(4, 6), (6, 4), (8, 3), (12, 2), (2, 8), (1, 12)],
+        (_, Dot::I16, 16) => &[(2, 4), (4, 2), (1, 8), (8, 1)],
+        (_, Dot::I16, _) => &[(5, 4), (10, 2), (2, 8), (1, 16), (20, 1)],
+        (_, _, 16) => &[(3, 4), (5, 2), (6, 2), (1, 8), (12, 1)],
+        (_, _, _) => &[(6, 4), (12, 2), (14, 2), (3, 8), (1, 16), (24, 1), (28, 1)],
     };
+    let lanes = machine.width / 4;
     let out = conv.y.shape[3];
     let groups = conv.taps.all_groups();
     let cost = |&(pixels, vectors): &(u64, u64)| {
-        let tiles = row.div_ceil(pixels) * out.div_ceil(4 * vectors);
-        tiles * (step_cost(pixels, vectors) * groups + tile_cost(pixels, vectors))
+        let panel = |v: u64| step_cost(pixels, v) * groups + tile_cost(pixels, v);
+        let (full, rest) = (out / (lanes * vectors), out % (lanes * vectors));
+        let rest = if rest > 0 { panel(panel_vectors(machine.width, rest)) } else { 0 };
+        row.div_ceil(pixels) * (full * panel(vectors) + rest)
     };
+    let most = panel_vectors(machine.width, out);
     let narrower = |&(pixels, vectors): &(u64, u64)| {
-        (1..=pixels.min(row)).rev().map(move |p| (p, vectors.min(out.div_ceil(4))))
+        (1..=pixels.min(row)).rev().map(move |p| (p, vectors.min(most)))
     };
     let best = candidates.iter().flat_map(narrower).min_by_key(cost);
     let (pixels, vectors) = best.expect("there is a candidate of one pixel");
     conv.tile = Tile { pixels, vectors };
     let weights = out * conv.taps.all_groups() * 4;
     conv.panels_inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
+}
+
+/// The width of a depthwise kernel's vectors, and what it holds in them.
+fn depthwise_plan(machine: Machine, layer: &Layer, window: [u64; 2], dot: Dot) -> (u64, Plan) {
+    let row = layer.y.shape[2];
+    if machine.width == 16 {
+        return (16, Plan { tile: even_tile(row, 8), quarters: 2 });
+    }
+    let rows_per_dot = if dot == Dot::I16 { 2 } else { 4 };
+    let row_groups = window[0].div_ceil(rows_per_dot);
+    let fits = |plan: &Plan| {
+        // A tile keeps the columns that its next outputs share; accumulators and what is made of
+        // rows on the way need room too.
+        let columns = if plan.tile > 1 { window[1] } else { 1 };
+        let held = plan.quarters * (columns * row_groups + 1);
+        held + rows_per_dot + 4 <= u64::from(machine.registers)
+    };
+    let tile = even_tile(row, 8);
+    // Whole vectors of channels unless half of them would be missing.
+    let quarters: &[u64] = if layer.y.shape[3] > machine.width / 2 { &[4, 2] } else { &[2] };
+    let plans = [tile, 1]
+        .into_iter()
+        .flat_map(|tile| quarters.iter().map(move |&quarters| Plan { tile, quarters }));
+    match plans.into_iter().find(fits) {
+        Some(plan) => (machine.width, plan),
+        None => depthwise_plan(machine.narrow(), layer, window, dot),
+    }
 }
 
 /// Half cycles of what a tile costs besides its steps: about six operations per accumulator, and

@@ -1,12 +1,13 @@
-//! Depthwise convolution, one input channel per output channel: eight channels at a time.
+//! Depthwise convolution, one input channel per output channel: a block of channels at a time.
 //!
 //! The taps of one window column are interleaved by rows, so that a dot product sums over rows:
 //! four rows per `dot4`, two per `dot2`. Neighbouring outputs share columns; a tile of outputs
 //! along a row is emitted in line and each column is interleaved once per tile.
 //!
-//! Weights are packed by [`pack_weights`]:
-//! `[block of 8][column][row group][addend][half][channel][row]`, rows beyond the window zero. Bytes read for rows and channels that do not exist meet zero
-//! weights or are not stored.
+//! A block has `quarters` vectors of accumulators: four where whole vectors of channels are read,
+//! two where 8 channels per 128 bits are. Weights are packed by [`pack_weights`]:
+//! `[block][column][row group][addend][quarter][channel][row]`, rows beyond the window zero. Bytes
+//! read for rows and channels that do not exist meet zero weights or are not stored.
 
 use super::conv::store_bytes;
 use super::kb::{Addr, Kb, Var};
@@ -16,9 +17,6 @@ use indexmap::IndexMap;
 use qcc_ir::dialect::loops::DotSigns;
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
-
-/// Channels per block.
-const BLOCK: u64 = 8;
 
 /// Depthwise convolution without padding. Buffers: x, weights, tables, y.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,10 +36,21 @@ pub struct Depthwise {
     /// Addends that each weight is split into: 2 where weights leave int8 (asymmetric uint8 less
     /// their zero point) but bytes are multiplied, else 1.
     pub addends: u64,
-    /// Outputs along a row that are emitted in line.
-    pub tile: u64,
+    /// How a tile uses the registers.
+    pub plan: Plan,
+    /// Bytes of a vector.
+    pub width: u64,
     /// The requantization.
     pub finish: Finish,
+}
+
+/// What is held in registers at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Outputs along a row that are emitted in line.
+    pub tile: u64,
+    /// Vectors of accumulators per output: 2 or 4.
+    pub quarters: u64,
 }
 
 impl Depthwise {
@@ -54,17 +63,23 @@ impl Depthwise {
     }
     /// Channels per block.
     pub(super) fn block(&self) -> u64 {
-        BLOCK
+        self.width / 4 * self.plan.quarters
     }
     fn blocks(&self) -> u64 {
-        self.x.shape[3].div_ceil(BLOCK)
+        self.x.shape[3].div_ceil(self.block())
+    }
+    /// The channel, in its block, of each accumulator: packing goes 128 bits by 128 bits.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
+        let (lanes, quarters) = (self.width / 4, self.plan.quarters);
+        (0..quarters)
+            .flat_map(move |q| (0..lanes).map(move |e| e / 4 * 4 * quarters + 4 * q + e % 4))
     }
     /// Bytes of the weights of one block.
     pub(super) fn block_bytes(&self) -> u64 {
-        self.window[1] * self.row_groups() * self.addends * 32
+        self.window[1] * self.row_groups() * self.addends * self.plan.quarters * self.width
     }
     pub(super) fn table_bytes(&self) -> u64 {
-        self.finish.table_bytes(BLOCK as usize) as u64
+        self.finish.table_bytes(self.block() as usize) as u64
     }
     fn mems(&self) -> [MemType; 4] {
         let weights = const_mem((self.blocks() * self.block_bytes()) as usize);
@@ -89,11 +104,13 @@ impl Kernel for Depthwise {
     fn name(&self) -> String {
         let [kh, kw] = self.window;
         let dot = format!("{:?}", self.dot).to_lowercase();
-        format!("depthwise{kh}x{kw}_{}_{}_{}_{dot}", self.x.dtype, self.y.dtype, self.tile)
+        let (x, y, tile, bits) = (self.x.dtype, self.y.dtype, self.plan.tile, 8 * self.width);
+        format!("depthwise{kh}x{kw}_{x}_{y}_{tile}_{dot}_{bits}")
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &self.mems());
+        let mut kb = Kb::with_width(name, &self.mems(), self.width);
+        let tile = self.plan.tile;
         let [n, oh, ow] = [self.y.shape[0], self.y.shape[1], self.y.shape[2]];
         let (xs, ys) = (self.x.strides.clone(), self.y.strides.clone());
         let (x, y) = (kb.mem(0), kb.mem(3));
@@ -102,13 +119,13 @@ impl Kernel for Depthwise {
             let (x, y) = (vn.of(&x, xs[0]), vn.of(&y, ys[0]));
             kb.for_each(oh, |kb, vh| {
                 let (x, y) = (vh.of(&x, rows), vh.of(&y, ys[1]));
-                let full = ow / self.tile;
+                let full = ow / tile;
                 kb.for_each(full, |kb, vw| {
-                    let x = vw.of(&x, self.tile * cols);
-                    self.all_blocks(kb, &x, &vw.of(&y, self.tile * ys[2]));
+                    let x = vw.of(&x, tile * cols);
+                    self.all_blocks(kb, &x, &vw.of(&y, tile * ys[2]));
                 });
-                if ow % self.tile != 0 {
-                    let last = (ow - self.tile) as i64;
+                if ow % tile != 0 {
+                    let last = (ow - tile) as i64;
                     let x = x.at(last * cols as i64);
                     self.all_blocks(kb, &x, &y.at(last * ys[2] as i64));
                 }
@@ -120,47 +137,51 @@ impl Kernel for Depthwise {
 
 impl Depthwise {
     fn all_blocks(&self, kb: &mut Kb, x: &Addr, y: &Addr) {
-        let channels = self.x.shape[3];
-        let full = channels / BLOCK;
+        let (channels, block) = (self.x.shape[3], self.block());
+        let full = channels / block;
         let (w, table) = (kb.mem(1), kb.mem(2));
         let (wide, long) = (self.block_bytes(), self.table_bytes());
         if full > 0 {
             kb.for_each(full, |kb, v: Var| {
                 let place = Place {
-                    x: v.of(x, BLOCK),
+                    x: v.of(x, block),
                     w: v.of(&w, wide),
                     table: v.of(&table, long),
-                    y: v.of(y, BLOCK),
+                    y: v.of(y, block),
                 };
-                self.tile(kb, &place, BLOCK);
+                self.tile(kb, &place, block);
             });
         }
-        if !channels.is_multiple_of(BLOCK) {
-            let done = (full * BLOCK) as i64;
+        if !channels.is_multiple_of(block) {
+            let done = (full * block) as i64;
             let place = Place {
                 x: x.at(done),
                 w: w.at((full * wide) as i64),
                 table: table.at((full * long) as i64),
                 y: y.at(done),
             };
-            self.tile(kb, &place, channels % BLOCK);
+            self.tile(kb, &place, channels % block);
         }
     }
 
     fn tile(&self, kb: &mut Kb, at: &Place, channels: u64) {
-        let mut columns: IndexMap<u64, Vec<[Value; 2]>> = IndexMap::new();
-        for o in 0..self.tile {
-            let mut acc = [0, 16].map(|half| kb.load_v128(DType::I32, &at.table.at(half)));
+        let quarters = self.plan.quarters;
+        let mut columns: IndexMap<u64, Vec<Vec<Value>>> = IndexMap::new();
+        for o in 0..self.plan.tile {
+            let bias = |q: u64| at.table.at((q * self.width) as i64);
+            let mut acc: Vec<Value> =
+                (0..quarters).map(|q| kb.load_vec(DType::I32, &bias(q))).collect();
             for kw in 0..self.window[1] {
                 let column = o * self.stride[1] + kw * self.dilation[1];
                 if !columns.contains_key(&column) {
                     let quads = self.column(kb, &at.x.at((column * self.x.strides[2]) as i64));
                     columns.insert(column, quads);
                 }
-                for (g, pair) in columns[&column].iter().enumerate() {
+                for (g, rows) in columns[&column].iter().enumerate() {
                     for part in 0..self.addends {
                         let index = (kw * self.row_groups() + g as u64) * self.addends + part;
-                        self.products(kb, &mut acc, pair, &at.w.at((index * 32) as i64));
+                        let w = at.w.at((index * quarters * self.width) as i64);
+                        self.products(kb, &mut acc, rows, &w);
                     }
                 }
             }
@@ -169,63 +190,87 @@ impl Depthwise {
         }
     }
 
-    /// One window column: per row group, channels 0–3 and 4–7 with their rows side by side.
-    fn column(&self, kb: &mut Kb, x: &Addr) -> Vec<[Value; 2]> {
+    /// One window column: per row group, quarters of the channels with their rows side by side.
+    fn column(&self, kb: &mut Kb, x: &Addr) -> Vec<Vec<Value>> {
         let row = (self.dilation[0] * self.x.strides[1]) as i64;
-        let rows: Vec<Value> = (0..self.window[0] as i64)
-            .map(|kh| {
-                let v = kb.load_low64(&x.at(kh * row));
-                match self.dot {
-                    Dot::I16 => kb.widen_low(v, self.x.dtype == DType::I8),
-                    _ => v,
-                }
-            })
-            .collect();
-        let groups = rows.chunks(self.rows_per_dot() as usize);
-        groups.map(|g| self.interleave(kb, g)).collect()
+        let per_dot = self.rows_per_dot();
+        let group = |kb: &mut Kb, first: u64| {
+            let rows = first..(first + per_dot).min(self.window[0]);
+            let rows: Vec<Value> = rows
+                .map(|kh| {
+                    let at = x.at(kh as i64 * row);
+                    match self.plan.quarters {
+                        2 => kb.load_low64(&at),
+                        _ => kb.load_vec(DType::I8, &at),
+                    }
+                })
+                .collect();
+            self.interleave(kb, &rows)
+        };
+        (0..self.row_groups()).map(|g| group(kb, g * per_dot)).collect()
     }
 
     /// Rows that do not exist repeat one that does: their weights are zero.
-    fn interleave(&self, kb: &mut Kb, rows: &[Value]) -> [Value; 2] {
+    fn interleave(&self, kb: &mut Kb, rows: &[Value]) -> Vec<Value> {
         let row = |i: usize| rows[i.min(rows.len() - 1)];
+        let all = self.plan.quarters == 4;
+        let mut out = Vec::with_capacity(4);
         if self.dot == Dot::I16 {
-            return [kb.unpack_low(row(0), row(1)), kb.unpack_high(row(0), row(1))];
+            let signed = self.x.dtype == DType::I8;
+            let mut pair = |kb: &mut Kb, a: Value, b: Value| {
+                out.push(kb.unpack_low(a, b));
+                out.push(kb.unpack_high(a, b));
+            };
+            let [a, b] = [row(0), row(1)].map(|r| kb.widen_low(r, signed));
+            pair(kb, a, b);
+            if all {
+                let [a, b] = [row(0), row(1)].map(|r| kb.widen_high(r, signed));
+                pair(kb, a, b);
+            }
+            return out;
         }
-        let i16x8 = qcc_ir::Type::v128(DType::I16);
-        let i8x16 = qcc_ir::Type::v128(DType::I8);
+        let (words, bytes) = (kb.vec(DType::I16), kb.vec(DType::I8));
+        let mut quads = |kb: &mut Kb, first: Value, second: Value| {
+            let [first, second] = [first, second].map(|v| kb.bitcast(v, words.clone()));
+            let low = kb.unpack_low(first, second);
+            let high = kb.unpack_high(first, second);
+            out.extend([low, high].map(|v| kb.bitcast(v, bytes.clone())));
+        };
         let first = kb.unpack_low(row(0), row(1));
         let second = if rows.len() > 2 { kb.unpack_low(row(2), row(3)) } else { first };
-        let first = kb.bitcast(first, i16x8.clone());
-        let second = kb.bitcast(second, i16x8);
-        let low = kb.unpack_low(first, second);
-        let high = kb.unpack_high(first, second);
-        [kb.bitcast(low, i8x16.clone()), kb.bitcast(high, i8x16)]
+        quads(kb, first, second);
+        if all {
+            let first = kb.unpack_high(row(0), row(1));
+            let second = if rows.len() > 2 { kb.unpack_high(row(2), row(3)) } else { first };
+            quads(kb, first, second);
+        }
+        out
     }
 
-    fn products(&self, kb: &mut Kb, acc: &mut [Value; 2], rows: &[Value; 2], w: &Addr) {
-        for half in 0..2 {
-            let at = w.at(16 * half as i64);
-            acc[half] = match self.dot {
+    fn products(&self, kb: &mut Kb, acc: &mut [Value], rows: &[Value], w: &Addr) {
+        for (q, (acc, &rows)) in acc.iter_mut().zip(rows).enumerate() {
+            let at = w.at(self.width as i64 * q as i64);
+            *acc = match self.dot {
                 Dot::I16 => {
-                    let weight = kb.load_v128(DType::I16, &at);
-                    kb.dot2(acc[half], rows[half], weight)
+                    let weight = kb.load_vec(DType::I16, &at);
+                    kb.dot2(*acc, rows, weight)
                 }
                 Dot::U8S8 => {
-                    let weight = kb.load_v128(DType::I8, &at);
-                    kb.dot4(DotSigns::U8S8, acc[half], rows[half], weight)
+                    let weight = kb.load_vec(DType::I8, &at);
+                    kb.dot4(DotSigns::U8S8, *acc, rows, weight)
                 }
                 Dot::S8S8 => {
-                    let weight = kb.load_v128(DType::I8, &at);
-                    kb.dot4(DotSigns::S8S8, acc[half], rows[half], weight)
+                    let weight = kb.load_vec(DType::I8, &at);
+                    kb.dot4(DotSigns::S8S8, *acc, rows, weight)
                 }
             };
         }
     }
 
-    fn store(&self, kb: &mut Kb, acc: &[Value; 2], table: &Addr, channels: u64, y: &Addr) {
-        let n = BLOCK as usize;
+    fn store(&self, kb: &mut Kb, acc: &[Value], table: &Addr, channels: u64, y: &Addr) {
+        let n = self.block() as usize;
         if self.finish.form == RescaleForm::Exact {
-            let entries = table.at(4 * BLOCK as i64);
+            let entries = table.at(4 * n as i64);
             for c in 0..channels {
                 let lane = kb.extract(acc[(c / 4) as usize], (c % 4) as u32);
                 let code = self.finish.code_exact(kb, lane, &entries.at(32 * c as i64));
@@ -233,10 +278,15 @@ impl Depthwise {
             }
             return;
         }
-        let low = self.finish.codes(kb, acc[0], table, n, 0);
-        let high = self.finish.codes(kb, acc[1], table, n, 1);
-        let words = kb.pack(low, high, true);
-        let bytes = self.finish.pack_codes(kb, words, words);
+        let codes: Vec<Value> =
+            acc.iter().enumerate().map(|(q, &a)| self.finish.codes(kb, a, table, n, q)).collect();
+        let words: Vec<Value> =
+            codes.chunks(2).map(|pair| kb.pack(pair[0], pair[1], true)).collect();
+        let bytes = self.finish.pack_codes(kb, words[0], words[words.len() - 1]);
+        let bytes = match self.plan.quarters {
+            2 if self.width > 16 => kb.compact(bytes, 8),
+            _ => bytes,
+        };
         store_bytes(kb, bytes, channels, y);
     }
 }
@@ -244,9 +294,9 @@ impl Depthwise {
 /// Weights `w(channel, row, column)` in the order that [`Depthwise`] reads them.
 pub fn pack_weights(dw: &Depthwise, w: &dyn Fn(u64, u64, u64) -> i16) -> Vec<u8> {
     let per_dot = dw.rows_per_dot();
+    let slots: Vec<u64> = dw.slots().collect();
     let mut out = Vec::with_capacity((dw.blocks() * dw.block_bytes()) as usize);
-    let weight = |block: u64, column: u64, group: u64, i: u64| {
-        let (c, row) = (block * BLOCK + i / per_dot, group * per_dot + i % per_dot);
+    let weight = |c: u64, column: u64, row: u64| {
         let exists = c < dw.x.shape[3] && row < dw.window[0];
         if exists { w(c, row, column) } else { 0 }
     };
@@ -254,11 +304,14 @@ pub fn pack_weights(dw: &Depthwise, w: &dyn Fn(u64, u64, u64) -> i16) -> Vec<u8>
         for column in 0..dw.window[1] {
             for group in 0..dw.row_groups() {
                 for addend in 0..dw.addends {
-                    for i in 0..BLOCK * per_dot {
-                        let weight = weight(block, column, group, i);
-                        match dw.dot {
-                            Dot::I16 => out.extend(weight.to_le_bytes()),
-                            _ => out.push(part(weight, addend) as u8),
+                    for &slot in &slots {
+                        let c = block * dw.block() + slot;
+                        for row in group * per_dot..(group + 1) * per_dot {
+                            let weight = weight(c, column, row);
+                            match dw.dot {
+                                Dot::I16 => out.extend(weight.to_le_bytes()),
+                                _ => out.push(part(weight, addend) as u8),
+                            }
                         }
                     }
                 }

@@ -9,6 +9,8 @@ use smallvec::SmallVec;
 pub struct Kb {
     func: Func,
     region: RegionId,
+    /// Bytes of every vector.
+    width: u64,
 }
 
 /// `buffer + offset + Σ var·stride` bytes.
@@ -58,12 +60,24 @@ macro_rules! unary_to {
 }
 
 impl Kb {
-    /// A kernel with the given buffers.
+    /// A kernel with the given buffers and vectors of 128 bits.
     pub fn new(name: &str, params: &[MemType]) -> Kb {
+        Kb::with_width(name, params, 16)
+    }
+    /// A kernel with the given buffers and vectors of `width` bytes: 16, 32 or 64.
+    pub fn with_width(name: &str, params: &[MemType], width: u64) -> Kb {
         let params: Vec<Type> = params.iter().map(|&m| Type::Mem(m)).collect();
         let func = Func::new(name, FuncKind::Kernel, &params);
         let region = func.body;
-        Kb { func, region }
+        Kb { func, region, width }
+    }
+    /// Bytes of a vector.
+    pub fn width(&self) -> u64 {
+        self.width
+    }
+    /// A whole vector of `dtype`.
+    pub fn vec(&self, dtype: DType) -> Type {
+        Type::vector(dtype, (self.width / dtype.size() as u64) as u8)
     }
     /// The finished kernel.
     pub fn finish(mut self) -> Func {
@@ -138,21 +152,21 @@ impl Kb {
     pub fn load_scalar(&mut self, dtype: DType, addr: &Addr) -> Value {
         self.load(Type::Scalar(dtype), addr)
     }
-    /// Reads 128 bits as lanes of `dtype`.
-    pub fn load_v128(&mut self, dtype: DType, addr: &Addr) -> Value {
-        self.load(Type::v128(dtype), addr)
+    /// Reads a vector as lanes of `dtype`.
+    pub fn load_vec(&mut self, dtype: DType, addr: &Addr) -> Value {
+        self.load(self.vec(dtype), addr)
     }
     /// Reads 4 bytes, repeated through a vector of i8.
     pub fn load_splat32(&mut self, addr: &Addr) -> Value {
         let (operands, strides) = addr.operands();
         let kind = LoadSplat32 { offset: addr.offset, strides };
-        self.op(kind, &operands, Type::v128(DType::I8))
+        self.op(kind, &operands, self.vec(DType::I8))
     }
-    /// Reads 8 bytes into the low half of a vector of i8.
+    /// Reads 8 bytes per 128 bits into the low halves of those, as i8.
     pub fn load_low64(&mut self, addr: &Addr) -> Value {
         let (operands, strides) = addr.operands();
         let kind = LoadLow64 { offset: addr.offset, strides };
-        self.op(kind, &operands, Type::v128(DType::I8))
+        self.op(kind, &operands, self.vec(DType::I8))
     }
     /// Writes a value.
     pub fn store(&mut self, value: Value, addr: &Addr) {
@@ -161,7 +175,7 @@ impl Kb {
         let kind = Store { offset: addr.offset, strides };
         self.func.push_op(self.region, kind, &operands, &[], LocId(0));
     }
-    /// Writes the low 4 or 8 bytes of a vector.
+    /// Writes the low bytes of a vector: 4 or 8, beyond 128 bits any number.
     pub fn store_low(&mut self, value: Value, bytes: u32, addr: &Addr) {
         let (mut operands, strides) = addr.operands();
         operands.insert(0, value);
@@ -220,7 +234,7 @@ impl Kb {
     /// A scalar in every lane.
     pub fn splat(&mut self, scalar: Value) -> Value {
         let (dtype, _) = self.lanes(scalar);
-        self.op(Splat {}, &[scalar], Type::v128(dtype))
+        self.op(Splat {}, &[scalar], self.vec(dtype))
     }
     /// One lane.
     pub fn extract(&mut self, vector: Value, lane: u32) -> Value {
@@ -335,12 +349,12 @@ impl Kb {
     /// Lanes of a then b, half as wide, saturated to the (un)signed range.
     pub fn pack(&mut self, a: Value, b: Value, signed: bool) -> Value {
         let ty = match self.lanes(a).0 {
-            DType::I32 => Type::v128(DType::I16),
-            _ => Type::v128(DType::I8),
+            DType::I32 => self.vec(DType::I16),
+            _ => self.vec(DType::I8),
         };
         if signed { self.op(PackS {}, &[a, b], ty) } else { self.op(PackU {}, &[a, b], ty) }
     }
-    /// Bytes of a (0–15) and b (16–31).
+    /// Bytes of a (0–15) and b (16–31), in each 128 bits.
     pub fn shuffle(&mut self, a: Value, b: Value, mask: [u32; 16]) -> Value {
         let ty = self.func.ty(a).clone();
         self.op(Shuffle { mask: mask.to_vec() }, &[a, b], ty)
@@ -352,11 +366,11 @@ impl Kb {
     }
     /// acc + four products per lane.
     pub fn dot4(&mut self, signs: DotSigns, acc: Value, a: Value, b: Value) -> Value {
-        self.op(Dot4 { signs }, &[acc, a, b], Type::v128(DType::I32))
+        self.op(Dot4 { signs }, &[acc, a, b], self.vec(DType::I32))
     }
     /// acc + two products per lane.
     pub fn dot2(&mut self, acc: Value, a: Value, b: Value) -> Value {
-        self.op(Dot2 {}, &[acc, a, b], Type::v128(DType::I32))
+        self.op(Dot2 {}, &[acc, a, b], self.vec(DType::I32))
     }
 
     /// Element type and lane count of a value.
@@ -365,9 +379,9 @@ impl Kb {
     }
     fn wider(&self, x: Value) -> Type {
         match self.lanes(x).0 {
-            DType::I8 => Type::v128(DType::I16),
-            DType::I16 => Type::v128(DType::I32),
-            _ => Type::v128(DType::I64),
+            DType::I8 => self.vec(DType::I16),
+            DType::I16 => self.vec(DType::I32),
+            _ => self.vec(DType::I64),
         }
     }
 }

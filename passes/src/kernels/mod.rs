@@ -164,6 +164,8 @@ pub struct Machine {
     pub registers: u32,
     /// Fused multiply-add.
     pub fma: bool,
+    /// Bytes of the widest vectors: 16, 32 or 64.
+    pub width: u64,
 }
 
 /// How 8-bit products are summed.
@@ -178,17 +180,23 @@ pub enum Dot {
 }
 
 impl Machine {
-    /// What a CPU level offers at 128 bits.
+    /// What a CPU level offers.
     pub fn of(cpu: CpuLevel) -> Machine {
-        let (dots, registers, fma): (&[Dot], _, _) = match cpu {
-            CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false),
-            CpuLevel::X86V3 => (&[], 16, true),
-            CpuLevel::X86AvxVnni | CpuLevel::X86Avx512Vnni => (&[Dot::U8S8], 16, true),
-            CpuLevel::A64Baseline => (&[], 32, true),
-            CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true),
-            CpuLevel::A64I8mm => (&[Dot::S8S8, Dot::U8S8], 32, true),
+        let (dots, registers, fma, width): (&[Dot], _, _, _) = match cpu {
+            CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false, 16),
+            CpuLevel::X86V3 => (&[], 16, true, 32),
+            CpuLevel::X86AvxVnni => (&[Dot::U8S8], 16, true, 32),
+            CpuLevel::X86Avx512Vnni => (&[Dot::U8S8], 32, true, 64),
+            CpuLevel::A64Baseline => (&[], 32, true, 16),
+            CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true, 16),
+            CpuLevel::A64I8mm => (&[Dot::S8S8, Dot::U8S8], 32, true, 16),
         };
-        Machine { dots, registers, fma }
+        Machine { dots, registers, fma, width }
+    }
+    /// The same CPU with vectors of 128 bits only; on x86 those have 16 registers.
+    pub fn narrow(self) -> Machine {
+        let registers = if self.width > 16 { 16 } else { self.registers };
+        Machine { registers, width: 16, ..self }
     }
     /// The dot product to use for activations of `dtype`: `Dot::I16` when no fast one reads them.
     pub fn dot_for(&self, dtype: DType) -> Dot {

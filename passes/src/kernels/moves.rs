@@ -141,7 +141,7 @@ const INLINE_CHUNKS: u64 = 8;
 fn copy_run(kb: &mut Kb, run: u64, change: Change, x: &Addr, y: &Addr) {
     let chunks = run / 16;
     let chunk = |kb: &mut Kb, x: &Addr, y: &Addr| {
-        let mut v = kb.load_v128(DType::I8, x);
+        let mut v = kb.load_vec(DType::I8, x);
         if change == Change::FlipSign {
             let top = kb.int(Type::v128(DType::I8), 0x80);
             v = kb.xor(v, top);

@@ -57,29 +57,33 @@ impl Finish {
     }
 
     /// The table of one panel: int32 biases, then scales, then offsets (cheap forms), or biases,
-    /// then entries (exact form). Channels beyond `channels` up to `n` are zero.
-    pub fn pack_table(&self, channels: &[Channel], n: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.table_bytes(n));
-        let mut column = |width: usize, f: &dyn Fn(&Channel) -> Vec<u8>| {
-            for c in channels {
-                out.extend(f(c));
-            }
-            out.resize(out.len() + width * (n - channels.len()), 0);
-        };
-        column(4, &|c| (c.bias as i32).to_le_bytes().to_vec());
+    /// then entries (exact form). `slots` are the channels of the panel in the order of its
+    /// accumulators, vector by vector of `lanes` lanes; slots without a channel are zero.
+    pub fn pack_table(&self, slots: &[Option<&Channel>], lanes: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.table_bytes(slots.len()));
+        let mut column =
+            |width: usize, slots: &[Option<&Channel>], f: &dyn Fn(&Channel) -> Vec<u8>| {
+                for slot in slots {
+                    let end = out.len() + width;
+                    out.extend(slot.iter().flat_map(|c| f(c)));
+                    out.resize(end, 0);
+                }
+            };
+        column(4, slots, &|c| (c.bias as i32).to_le_bytes().to_vec());
         match self.form {
             RescaleForm::ReluFma
             | RescaleForm::SignedFma
             | RescaleForm::ReluF32
             | RescaleForm::SignedF32 => {
-                column(4, &|c| (c.cheap.scale as f32).to_le_bytes().to_vec());
-                column(4, &|c| (c.cheap.bias as f32).to_le_bytes().to_vec());
+                column(4, slots, &|c| (c.cheap.scale as f32).to_le_bytes().to_vec());
+                column(4, slots, &|c| (c.cheap.bias as f32).to_le_bytes().to_vec());
             }
             RescaleForm::ReluF64 | RescaleForm::SignedF64 => {
-                column(8, &|c| c.cheap.scale.to_le_bytes().to_vec());
-                column(8, &|c| c.cheap.bias.to_le_bytes().to_vec());
+                let halves = in_halves(slots, lanes);
+                column(8, &halves, &|c| c.cheap.scale.to_le_bytes().to_vec());
+                column(8, &halves, &|c| c.cheap.bias.to_le_bytes().to_vec());
             }
-            RescaleForm::Exact => column(EXACT_ENTRY, &|c| self.exact_entry(c).to_vec()),
+            RescaleForm::Exact => column(EXACT_ENTRY, slots, &|c| self.exact_entry(c).to_vec()),
         }
         out
     }
@@ -107,7 +111,7 @@ impl Finish {
         out
     }
 
-    /// Output codes (i32x4, before clamping) of accumulator vector `v` of a panel of `n` channels
+    /// Output codes (i32, before clamping) of accumulator vector `v` of a panel of `n` channels
     /// whose table is at `table`. Cheap forms only.
     pub fn codes(&self, kb: &mut Kb, acc: Value, table: &Addr, n: usize, v: usize) -> Value {
         match self.form {
@@ -117,21 +121,22 @@ impl Finish {
     }
 
     fn codes_f32(&self, kb: &mut Kb, acc: Value, table: &Addr, n: usize, v: usize) -> Value {
-        let f32x4 = Type::v128(DType::F32);
-        let i32x4 = Type::v128(DType::I32);
-        let scale = kb.load(f32x4.clone(), &table.at((4 * n + 16 * v) as i64));
-        let mut bias = kb.load(f32x4.clone(), &table.at((8 * n + 16 * v) as i64));
-        let f = kb.int_to_float(acc, f32x4.clone());
+        let floats = kb.vec(DType::F32);
+        let words = kb.vec(DType::I32);
+        let at = kb.width() as usize * v;
+        let scale = kb.load(floats.clone(), &table.at((4 * n + at) as i64));
+        let mut bias = kb.load(floats.clone(), &table.at((8 * n + at) as i64));
+        let f = kb.int_to_float(acc, floats.clone());
         if matches!(self.form, RescaleForm::SignedF32 | RescaleForm::SignedFma) {
-            let sign_bit = kb.int(i32x4.clone(), 1 << 31);
-            let bits = kb.bitcast(f, i32x4.clone());
+            let sign_bit = kb.int(words.clone(), 1 << 31);
+            let bits = kb.bitcast(f, words.clone());
             let sign = kb.and(bits, sign_bit);
-            let magnitude = kb.bitcast(bias, i32x4.clone());
+            let magnitude = kb.bitcast(bias, words.clone());
             let signed = kb.or(sign, magnitude);
-            bias = kb.bitcast(signed, f32x4.clone());
+            bias = kb.bitcast(signed, floats.clone());
         }
         let shifted = kb.fadd(f, bias);
-        let magic = kb.float(f32x4, 12_582_912.0);
+        let magic = kb.float(floats, 12_582_912.0);
         let rounded = match self.form {
             RescaleForm::ReluFma | RescaleForm::SignedFma => kb.fma(shifted, scale, magic),
             _ => {
@@ -139,53 +144,53 @@ impl Finish {
                 kb.fadd(product, magic)
             }
         };
-        let bits = kb.bitcast(rounded, i32x4.clone());
-        let base = kb.int(i32x4, i64::from(0x4B40_0000 - self.zp));
+        let bits = kb.bitcast(rounded, words.clone());
+        let base = kb.int(words, i64::from(0x4B40_0000 - self.zp));
         kb.sub(bits, base)
     }
 
     fn codes_f64(&self, kb: &mut Kb, acc: Value, table: &Addr, n: usize, v: usize) -> Value {
-        let i32x4 = Type::v128(DType::I32);
-        let i8x16 = Type::v128(DType::I8);
+        let words = kb.vec(DType::I32);
+        let bytes_type = kb.vec(DType::I8);
         let high =
             kb.shuffle(acc, acc, [8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15]);
         let mut halves = Vec::with_capacity(2);
         for (k, half) in [acc, high].into_iter().enumerate() {
-            let at = (32 * v + 16 * k) as i64;
+            let at = kb.width() as i64 * (2 * v + k) as i64;
             let bits = self.half_f64(kb, half, &table.at(4 * n as i64 + at), 8 * n as i64);
-            halves.push(kb.bitcast(bits, i8x16.clone()));
+            halves.push(kb.bitcast(bits, bytes_type.clone()));
         }
         let even = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27];
         let low_words = kb.shuffle(halves[0], halves[1], even);
-        let codes = kb.bitcast(low_words, i32x4.clone());
-        let zp = kb.int(i32x4, i64::from(self.zp));
+        let codes = kb.bitcast(low_words, words.clone());
+        let zp = kb.int(words, i64::from(self.zp));
         kb.add(codes, zp)
     }
 
-    /// Lanes 0 and 1 of `acc`, rounded, as the low words of f64x2.
+    /// Lanes 0 and 1 of each 128 bits of `acc`, rounded, as the low words of f64.
     fn half_f64(&self, kb: &mut Kb, acc: Value, scale_at: &Addr, bias_behind: i64) -> Value {
-        let f64x2 = Type::v128(DType::F64);
-        let i64x2 = Type::v128(DType::I64);
-        let f = kb.int_to_float_low(acc, f64x2.clone());
-        let scale = kb.load(f64x2.clone(), scale_at);
+        let doubles = kb.vec(DType::F64);
+        let longs = kb.vec(DType::I64);
+        let f = kb.int_to_float_low(acc, doubles.clone());
+        let scale = kb.load(doubles.clone(), scale_at);
         let bias_at = scale_at.at(bias_behind);
         let shifted = if self.form == RescaleForm::ReluF64 {
-            let bias = kb.load(f64x2.clone(), &bias_at);
+            let bias = kb.load(doubles.clone(), &bias_at);
             let moved = kb.fadd(f, bias);
             kb.fmul(moved, scale)
         } else {
-            let bias = kb.load(i64x2.clone(), &bias_at);
+            let bias = kb.load(longs.clone(), &bias_at);
             let product = kb.fmul(f, scale);
-            let sign_bit = kb.int(i64x2.clone(), i64::MIN);
-            let bits = kb.bitcast(f, i64x2.clone());
+            let sign_bit = kb.int(longs.clone(), i64::MIN);
+            let bits = kb.bitcast(f, longs.clone());
             let sign = kb.and(bits, sign_bit);
             let signed = kb.or(sign, bias);
-            let signed = kb.bitcast(signed, f64x2.clone());
+            let signed = kb.bitcast(signed, doubles.clone());
             kb.fadd(product, signed)
         };
-        let magic = kb.float(f64x2, 6_755_399_441_055_744.0);
+        let magic = kb.float(doubles, 6_755_399_441_055_744.0);
         let rounded = kb.fadd(shifted, magic);
-        kb.bitcast(rounded, i64x2)
+        kb.bitcast(rounded, longs)
     }
 
     /// The clamped output code of one accumulator by the reference itself; `entry` is the
@@ -217,16 +222,28 @@ impl Finish {
 
 /// 16 codes of `dtype` clamped to [lo, hi], where that is narrower than the type.
 pub fn clamp_bytes(kb: &mut Kb, bytes: Value, dtype: DType, lo: i32, hi: i32) -> Value {
-    let i8x16 = Type::v128(DType::I8);
+    let bytes_type = kb.vec(DType::I8);
     let (min, max) = dtype.min_max();
     let mut out = bytes;
     if i64::from(lo) > min {
-        let lo = kb.int(i8x16.clone(), i64::from(lo));
+        let lo = kb.int(bytes_type.clone(), i64::from(lo));
         out = if min < 0 { kb.max_s(out, lo) } else { kb.max_u(out, lo) };
     }
     if i64::from(hi) < max {
-        let hi = kb.int(i8x16, i64::from(hi));
+        let hi = kb.int(bytes_type, i64::from(hi));
         out = if min < 0 { kb.min_s(out, hi) } else { kb.min_u(out, hi) };
+    }
+    out
+}
+
+/// Slots in the order in which doubles are made: of each vector, lanes 0 and 1 of every 128 bits,
+/// then lanes 2 and 3.
+fn in_halves<T: Copy>(slots: &[T], lanes: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(slots.len());
+    for vector in slots.chunks(lanes) {
+        for half in 0..2 {
+            out.extend(vector.chunks(4).flat_map(|four| &four[2 * half..2 * half + 2]));
+        }
     }
     out
 }

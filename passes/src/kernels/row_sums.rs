@@ -114,8 +114,8 @@ impl RowSums {
     }
 
     fn add_vector(&self, kb: &mut Kb, acc: Value, x: &Addr, mask: &Addr) -> Value {
-        let bytes = kb.load_v128(DType::I8, x);
-        let ones = kb.load_v128(DType::I8, mask);
+        let bytes = kb.load_vec(DType::I8, x);
+        let ones = kb.load_vec(DType::I8, mask);
         let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         kb.dot4(signs, acc, bytes, ones)
     }

@@ -79,7 +79,7 @@ impl Sums {
     fn vectors(&self, kb: &mut Kb, x: &Addr, taps: &[(u64, u64)], sums: &[Value]) -> Vec<Value> {
         let Some((&(n, stride), inner)) = taps.split_first() else {
             let signed = self.dtype == DType::I8;
-            let codes = kb.load_v128(DType::I8, x);
+            let codes = kb.load_vec(DType::I8, x);
             let (low, high) = (kb.widen_low(codes, signed), kb.widen_high(codes, signed));
             return vec![kb.add(sums[0], low), kb.add(sums[1], high)];
         };
