@@ -141,7 +141,7 @@ impl Pairs {
     /// code − zero point of 16 codes, as four f32x4.
     fn reals(&self, kb: &mut Kb, at: &Addr, i: usize) -> Vec<Value> {
         let signed = self.inputs[i].dtype == DType::I8;
-        let bytes = kb.load_v128(DType::I8, at);
+        let bytes = kb.load_vec(DType::I8, at);
         let halves = [kb.widen_low(bytes, signed), kb.widen_high(bytes, signed)];
         let mut out = Vec::with_capacity(4);
         for half in halves {
