@@ -174,7 +174,7 @@ impl Compiler {
             let target = target.triple.to_string();
             return Err(source.codegen_error(CodegenError::Target { target, why }));
         }
-        let options = JitOptions { steps: self.profile };
+        let options = JitOptions { steps: self.profile, ..JitOptions::default() };
         let program = JitProgram::compile(lowered.module, &target, options)
             .map_err(|e| source.codegen_error(e))?;
         check_memory(&program, source)?;

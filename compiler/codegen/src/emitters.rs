@@ -9,10 +9,22 @@ use cranelift_module::{FuncId, Module};
 use qcc_ir::Func;
 use qcc_runtime::cpu::Arch;
 
-/// Kernels with vectors wider than 128 bits to the wide emitter, all others to Cranelift.
+/// Which emitter takes which kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Choice {
+    /// Kernels with vectors wider than 128 bits go to the wide emitter, all others to Cranelift.
+    #[default]
+    ByWidth,
+    /// The wide emitter takes whatever it can, Cranelift the rest: for tests that compare the two
+    /// on the same kernels.
+    WideFirst,
+}
+
+/// The emitters of a target.
 pub struct Emitters {
     clif: ClifEmitter,
     wide: Option<WideEmitter>,
+    choice: Choice,
 }
 
 impl Emitters {
@@ -20,7 +32,12 @@ impl Emitters {
     pub fn new(target: &Target, isa: &OwnedTargetIsa, listing: bool) -> Emitters {
         let wide = target.cpu.arch() == Arch::X86_64;
         let wide = wide.then(|| WideEmitter::new(target, listing));
-        Emitters { clif: ClifEmitter::new(isa, listing), wide }
+        Emitters { clif: ClifEmitter::new(isa, listing), wide, choice: Choice::ByWidth }
+    }
+
+    /// The same emitters, with another way to choose.
+    pub fn choosing(self, choice: Choice) -> Emitters {
+        Emitters { choice, ..self }
     }
 
     /// The texts of everything emitted so far.
@@ -39,9 +56,15 @@ impl Emitter for Emitters {
         id: FuncId,
         kernel: &Func,
     ) -> Result<usize, CodegenError> {
-        match &mut self.wide {
-            Some(wide) if is_wide(kernel) => wide.define(out, id, kernel),
-            _ => self.clif.define(out, id, kernel),
+        let Some(wide) = &mut self.wide else { return self.clif.define(out, id, kernel) };
+        if is_wide(kernel) {
+            return wide.define(out, id, kernel);
         }
+        if self.choice == Choice::WideFirst
+            && let Ok(size) = wide.define(out, id, kernel)
+        {
+            return Ok(size);
+        }
+        self.clif.define(out, id, kernel)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::CodegenError;
 use crate::clif::Listing;
-use crate::emitters::Emitters;
+use crate::emitters::{Choice, Emitters};
 use crate::isa::{CodeModel, Target};
 use crate::parallel;
 use crate::program::{self, CONST_SLACK, ConstBase, Links, Program};
@@ -44,6 +44,8 @@ unsafe impl Sync for JitProgram {}
 pub struct JitOptions {
     /// One function per kernel call, for profiling.
     pub steps: bool,
+    /// Which emitter takes which kernel.
+    pub choice: Choice,
 }
 
 impl JitProgram {
@@ -62,7 +64,7 @@ impl JitProgram {
         let parts = std::mem::take(&mut program.consts);
         let consts = AlignedBuf::from_parts(parts, program.const_bytes - CONST_SLACK, CONST_SLACK);
         let isa = target.isa(CodeModel::Jit)?;
-        let mut emitter = Emitters::new(target, &isa, false);
+        let mut emitter = Emitters::new(target, &isa, false).choosing(options.choice);
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
         let memory = ArenaMemoryProvider::new_with_size(code_reserve(&module))
             .map_err(|e| CodegenError::backend("code memory", e))?;

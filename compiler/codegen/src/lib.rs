@@ -10,7 +10,7 @@
 mod addr;
 pub mod aot;
 pub mod clif;
-mod emitters;
+pub mod emitters;
 mod error;
 pub mod header;
 pub mod isa;

@@ -116,7 +116,7 @@ impl Anchors {
 
     fn collect(&mut self, plan: &Plan, region: RegionId, times: u64) {
         let f = plan.kernel;
-        for &op in f.region(region).ops.iter().filter(|&&op| plan.is_live(op)) {
+        for &op in plan.ops(region) {
             let OpKind::Loop(kind) = f.kind(op) else { continue };
             let at = plan.span(op).start;
             if let (Op::For(s), Some(inner)) = (kind, plan.body(op)) {

@@ -9,7 +9,7 @@ use qcc_runtime::cpu::CpuLevel;
 /// Instructions and registers for vectors of one width.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Machine {
-    /// Bytes of a vector: 32 or 64.
+    /// Bytes of a vector: 16, 32 or 64.
     pub bytes: usize,
     /// AVX-512 F, BW, DQ, VL: 32 registers, masks, embedded broadcasts.
     pub evex: bool,
@@ -26,7 +26,8 @@ impl Machine {
             CpuLevel::X86Avx512Vnni => (true, true),
             _ => return None,
         };
-        (bytes == 32 || bytes == 64 && evex).then_some(Machine { bytes, evex, vnni })
+        let has = matches!(bytes, 16 | 32) || bytes == 64 && evex;
+        has.then_some(Machine { bytes, evex, vnni })
     }
 
     /// Number of vector registers.
@@ -36,17 +37,17 @@ impl Machine {
 
     /// Vector register `n` at full width.
     pub fn vector(self, n: u8) -> Register {
-        let first = if self.bytes == 64 { Register::ZMM0 } else { Register::YMM0 };
-        first + u32::from(n)
+        match self.bytes {
+            16 => xmm(n),
+            32 => ymm(n),
+            _ => Register::ZMM0 + u32::from(n),
+        }
     }
 
     /// The encoding of an instruction.
     pub fn code(self, forms: Forms) -> Code {
-        match (self.evex, self.bytes) {
-            (false, _) => forms.vex,
-            (true, 32) => forms.evex256,
-            (true, _) => forms.evex512,
-        }
+        let size = self.bytes.trailing_zeros() as usize - 4;
+        if self.evex { forms.evex[size] } else { forms.vex[size.min(1)] }
     }
 }
 

@@ -76,6 +76,10 @@ impl Walk<'_> {
     /// Groups of 8 bytes into the low halves of the 128-bit lanes.
     fn load_halves(&mut self, v: Value, from: &Mem) -> Result<()> {
         let d = self.define_vector(v)?;
+        if self.m.bytes == 16 {
+            self.asm.op(self.m.code(MOVSD_LOAD), &[xmm(d).into(), from.clone().into()]);
+            return Ok(());
+        }
         if self.m.bytes == 32 {
             self.asm.op(self.m.code(LOAD_XMM), &[xmm(d).into(), from.clone().into()]);
             let spread = 0b11_01_10_00; // 0, 2, 1, 3: the upper two are zero

@@ -1,10 +1,12 @@
-//! The wide emitter: x86 vectors of 256 and 512 bits, which Cranelift does not have.
+//! The wide emitter: x86 vectors of 256 and 512 bits, which Cranelift does not have. It knows
+//! 128 bits too, so that both emitters can be compared.
 //!
 //! A kernel becomes machine code in one walk over its ops, encoded by iced; the bytes, with
 //! their literals behind them, are placed in the same Cranelift module as everything else.
 //! What happens, in this order:
 //!
-//! 1. [`plan`]: positions, last uses, loads that become memory operands, masks.
+//! 1. [`schedule`], [`plan`]: what is emitted and in which order; positions, last uses, loads that
+//!    become memory operands, masks.
 //! 2. [`pressure`], [`anchors`], [`residents`]: what gets registers besides values. Pointers and
 //!    counters may live in stack slots, literals in memory; vectors may not: a kernel that needs
 //!    more of them at once than there are registers is an error.
@@ -25,6 +27,7 @@ mod pressure;
 mod regs;
 mod residents;
 mod scalars;
+mod schedule;
 mod shuffles;
 mod vectors;
 mod walk;
@@ -44,7 +47,7 @@ use qcc_runtime::cpu::CpuLevel;
 use target_lexicon::BinaryFormat;
 use walk::Walk;
 
-/// Emits kernels with 256- or 512-bit vectors.
+/// Emits kernels with vectors of 128, 256 or 512 bits, at CPU levels that have AVX2.
 pub struct WideEmitter {
     cpu: CpuLevel,
     convention: regs::Convention,
@@ -120,10 +123,10 @@ fn vectors(kernel: &Func) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Bytes of all vectors in a kernel.
+/// Bytes of all vectors in a kernel; without any, of the narrowest there are.
 fn width(kernel: &Func) -> Result<usize, String> {
     let mut all = vectors(kernel);
-    let first = all.next().ok_or("no vectors")?;
+    let Some(first) = all.next() else { return Ok(16) };
     match all.find(|&bytes| bytes != first) {
         Some(other) => Err(format!("vectors of {} and of {} bits", 8 * first, 8 * other)),
         None => Ok(first),

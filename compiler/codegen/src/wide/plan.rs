@@ -7,6 +7,7 @@
 
 use super::literals::Literal;
 use super::machine::{Machine, Shape, single};
+use super::schedule::{Schedule, body};
 use cranelift_codegen::entity::SecondaryMap;
 use qcc_ir::dialect::loops::{DotSigns, For, Op};
 use qcc_ir::{DType, Func, OpId, OpKind, RegionId, Type, Value};
@@ -61,7 +62,7 @@ pub(super) struct Plan<'a> {
     info: SecondaryMap<Value, Info>,
     root: SecondaryMap<Value, Option<Value>>,
     span: SecondaryMap<OpId, Span>,
-    live: SecondaryMap<OpId, bool>,
+    schedule: Schedule,
     /// All live ops in order, loops before their bodies.
     pub order: Vec<OpId>,
     /// Values read last at each position.
@@ -80,15 +81,12 @@ impl<'a> Plan<'a> {
             info: SecondaryMap::new(),
             root: SecondaryMap::new(),
             span: SecondaryMap::new(),
-            live: SecondaryMap::new(),
+            schedule: Schedule::new(kernel),
             order: vec![],
             expiring: vec![],
             counted: SecondaryMap::new(),
             group: SecondaryMap::new(),
         };
-        let mut all = vec![];
-        plan.find_ops(kernel.body, &mut all);
-        plan.find_live(&all);
         plan.number(kernel.body, &mut 0);
         plan.classify();
         plan.find_folds();
@@ -112,8 +110,9 @@ impl<'a> Plan<'a> {
     pub fn span(&self, op: OpId) -> Span {
         self.span[op]
     }
-    pub fn is_live(&self, op: OpId) -> bool {
-        self.live[op]
+    /// The ops of a region that are emitted, in order.
+    pub fn ops(&self, region: RegionId) -> &[OpId] {
+        self.schedule.ops(region)
     }
     /// Number of positions.
     pub fn len(&self) -> usize {
@@ -132,39 +131,13 @@ impl<'a> Plan<'a> {
         matches!(info.class, Class::Vector | Class::General | Class::Mask) && info.to == at
     }
 
-    /// All ops that run, in order; a loop without iterations has no body.
-    fn find_ops(&self, region: RegionId, out: &mut Vec<OpId>) {
-        for &op in &self.kernel.region(region).ops {
-            out.push(op);
-            if let Some(inner) = self.body(op) {
-                self.find_ops(inner, out);
-            }
-        }
-    }
-
     /// The body of a loop that has iterations.
     pub fn body(&self, op: OpId) -> Option<RegionId> {
         body(self.kernel, op)
     }
 
-    /// Marks ops with an effect and those that they need.
-    fn find_live(&mut self, all: &[OpId]) {
-        let f = self.kernel;
-        let mut needed: SecondaryMap<Value, bool> = SecondaryMap::new();
-        for &op in all.iter().rev() {
-            let effect = !matches!(f.kind(op), OpKind::Loop(k) if is_value(k));
-            if effect || f.results(op).iter().any(|&v| needed[v]) {
-                self.live[op] = true;
-                for &v in f.operands(op) {
-                    needed[v] = true;
-                }
-            }
-        }
-    }
-
     fn number(&mut self, region: RegionId, next: &mut u32) {
-        let f = self.kernel;
-        for &op in f.region(region).ops.iter().filter(|&&op| self.live[op]).collect::<Vec<_>>() {
+        for op in self.ops(region).to_vec() {
             let start = *next;
             *next += 1;
             self.order.push(op);
@@ -255,7 +228,7 @@ impl<'a> Plan<'a> {
 
     /// The last position of the outermost loop around a position; itself outside of loops.
     pub fn end_of_outermost_loop(&self, at: u32) -> u32 {
-        let top = self.kernel.body_ops().iter().filter(|&&op| self.live[op]);
+        let top = self.ops(self.kernel.body).iter();
         top.map(|&op| self.span[op]).find(|s| s.start <= at && at <= s.end).map_or(at, |s| s.end)
     }
 
@@ -330,12 +303,8 @@ impl<'a> Plan<'a> {
     /// `loops` are the loops around `region`, outermost first, with the regions they stand in.
     fn find_last_uses(&mut self, region: RegionId, loops: &mut Vec<(RegionId, u32)>) {
         let f = self.kernel;
-        for &op in &f.region(region).ops {
-            if !self.live[op] {
-                continue;
-            }
-            let folded: SmallVec<[Value; 4]> = f.operands(op).iter().copied().collect();
-            for v in folded {
+        for op in self.ops(region).to_vec() {
+            for &v in f.operands(op) {
                 self.read(v, region, self.span[op].start, loops);
             }
             if let Some(inner) = self.body(op) {
@@ -436,13 +405,6 @@ fn accumulator(kind: &Op) -> Option<usize> {
     }
 }
 
-fn body(f: &Func, op: OpId) -> Option<RegionId> {
-    match f.kind(op) {
-        OpKind::Loop(Op::For(s)) if trips(s) > 0 => Some(f.op(op).regions()[0]),
-        _ => None,
-    }
-}
-
 /// The region that a value belongs to.
 fn home_region(f: &Func, v: Value) -> Option<RegionId> {
     use qcc_ir::ValueDef;
@@ -455,11 +417,6 @@ fn home_region(f: &Func, v: Value) -> Option<RegionId> {
 /// Number of iterations.
 pub(super) fn trips(s: &For) -> u64 {
     if s.lo >= s.hi { 0 } else { ((s.hi - s.lo) as u64).div_ceil(s.step as u64) }
-}
-
-/// Whether an op only computes a value.
-fn is_value(kind: &Op) -> bool {
-    !matches!(kind, Op::For(_) | Op::Yield(_) | Op::Call(_) | Op::Store(_) | Op::StoreLow(_))
 }
 
 /// A memory operand's form.

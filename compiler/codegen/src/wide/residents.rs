@@ -49,7 +49,7 @@ fn collect(
     uses: &mut IndexMap<Literal, Vec<Use>>,
 ) {
     let f = plan.kernel;
-    for &op in f.region(region).ops.iter().filter(|&&op| plan.is_live(op)) {
+    for &op in plan.ops(region) {
         let OpKind::Loop(kind) = f.kind(op) else { continue };
         let span = plan.span(op);
         for literal in literals_of(plan, op, kind) {

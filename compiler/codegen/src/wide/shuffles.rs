@@ -30,7 +30,7 @@ enum Way {
 
 impl PartialEq for Forms {
     fn eq(&self, other: &Forms) -> bool {
-        self.evex512 == other.evex512
+        self.evex == other.evex
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn masks(mask: &[u32]) -> Vec<Literal> {
 pub(super) fn compact_order(m: Machine, bytes: u32) -> Option<Literal> {
     let lanes = m.bytes / 16;
     let order: Vec<u8> = match (bytes, m.bytes) {
-        (8, 32) => return None,
+        (_, 16) | (8, 32) => return None,
         (8, _) => (0..m.bytes / 8).flat_map(|i| (2 * (i % lanes) as u64).to_le_bytes()).collect(),
         _ => (0..m.bytes / 4).flat_map(|i| (4 * (i % lanes) as u32).to_le_bytes()).collect(),
     };
@@ -200,6 +200,10 @@ impl Walk<'_> {
         self.release_operands();
         let d = self.define_vector(v)?;
         match order {
+            None if self.m.bytes == 16 => {
+                let pattern = if bytes == 8 { 0b01_00_01_00 } else { 0 };
+                self.v2i(PSHUFD, d, self.m.vector(from), pattern);
+            }
             // 0, 2, 0, 2
             None => self.v2i(PERMQ_IMM, d, self.m.vector(from), 0b10_00_10_00),
             Some(order) => {

@@ -282,7 +282,7 @@ impl Walk<'_> {
     /// acc += a·b, in the accumulator's register if it dies.
     fn dot(&mut self, v: Value, arg: &[Value], forms: Forms) -> Result<()> {
         let (mut a, mut b) = (arg[1], arg[2]);
-        let symmetric = forms.evex512 == PDPWSSD.evex512;
+        let symmetric = forms.evex == PDPWSSD.evex;
         if symmetric && (self.is_folded(a) || self.in_memory(a) && !self.is_folded(b)) {
             (a, b) = (b, a);
         }
@@ -435,7 +435,11 @@ impl Walk<'_> {
     /// `d` = `when` where the mask's bytes are set, else `otherwise` (VEX).
     pub fn blend(&mut self, d: u8, mask: u8, when: u8, otherwise: u8) {
         let ops = [d, otherwise, when, mask].map(|r| Operand::Reg(self.m.vector(r)));
-        self.asm.op(Code::VEX_Vpblendvb_ymm_ymm_ymmm256_ymm, &ops);
+        let code = match self.m.bytes {
+            16 => Code::VEX_Vpblendvb_xmm_xmm_xmmm128_xmm,
+            _ => Code::VEX_Vpblendvb_ymm_ymm_ymmm256_ymm,
+        };
+        self.asm.op(code, &ops);
     }
 
     fn splat(&mut self, v: Value, x: Value) -> Result<()> {
@@ -523,6 +527,12 @@ impl Walk<'_> {
     /// Lanes 0 and 1 of each four.
     fn int_to_float_low(&mut self, v: Value, x: Value) -> Result<()> {
         let x = self.register(x)?;
+        if self.m.bytes == 16 {
+            self.release_operands();
+            let d = self.define_vector(v)?;
+            self.v2(CVTDQ2PD, d, xmm(x));
+            return Ok(());
+        }
         let t = self.temp()?;
         if self.m.bytes == 32 {
             self.v2i(PERMQ_IMM, t, self.m.vector(x), 0b10_00);

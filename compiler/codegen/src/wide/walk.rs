@@ -146,10 +146,7 @@ impl<'a> Walk<'a> {
     }
 
     fn region(&mut self, region: RegionId) -> Result<()> {
-        for &op in &self.plan.kernel.region(region).ops {
-            if !self.plan.is_live(op) {
-                continue;
-            }
+        for &op in self.plan.ops(region) {
             let OpKind::Loop(kind) = self.plan.kernel.kind(op) else {
                 self.at = self.plan.span(op).start;
                 continue; // `return`
@@ -331,12 +328,11 @@ impl<'a> Walk<'a> {
                 }
             };
         }
-        let n = literal.period().len();
-        let forms = match n {
-            4 => PBROADCASTD,
-            8 => PBROADCASTQ,
-            16 => BROADCAST128,
-            _ => LOAD,
+        let (forms, n) = match literal.period().len() {
+            4 => (PBROADCASTD, 4),
+            8 => (PBROADCASTQ, 8),
+            16 => (BROADCAST128, 16),
+            _ => (LOAD, m.bytes),
         };
         let memory = Mem::Literal(literal.clone(), n);
         self.asm.op(m.code(forms), &[full.into(), memory.into()]);
@@ -372,7 +368,7 @@ impl<'a> Walk<'a> {
         let bound = self.bound.clone();
         let frame = Frame { op, args, targets, bound, carried };
         self.want(&frame, true);
-        let innermost = !f.region(region).ops.iter().any(|&o| self.plan.body(o).is_some());
+        let innermost = !self.plan.ops(region).iter().any(|&o| self.plan.body(o).is_some());
         let head = self.asm.label(if innermost { 32 } else { 1 });
         self.region(region)?;
         self.yield_values(&frame, region)?;

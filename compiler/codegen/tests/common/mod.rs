@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 use qcc_codegen::aot::{Interface, ObjectFile, compile_object};
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_codegen::{CodegenError, Target};
 use qcc_ir::{Module, interp, text, verify};
@@ -76,7 +77,18 @@ pub fn run_jit(
     x: &[u8],
     y_bytes: usize,
 ) -> Result<Vec<u8>, CodegenError> {
-    let jit = JitProgram::compile(m.clone(), &Target::host(cpu), JitOptions::default())?;
+    run_jit_choosing(m, cpu, Choice::ByWidth, (x, y_bytes))
+}
+
+/// As [`run_jit`]; `choice` says which emitter takes which kernel.
+pub fn run_jit_choosing(
+    m: &Module,
+    cpu: CpuLevel,
+    choice: Choice,
+    (x, y_bytes): (&[u8], usize),
+) -> Result<Vec<u8>, CodegenError> {
+    let options = JitOptions { choice, ..JitOptions::default() };
+    let jit = JitProgram::compile(m.clone(), &Target::host(cpu), options)?;
     let mut arena = AlignedBuf::zeroed(jit.program.arena_bytes + 64);
     let mut padded = x.to_vec();
     padded.resize(x.len() + 64, 0x5A);
