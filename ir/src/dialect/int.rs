@@ -244,8 +244,8 @@ dialect! { Int;
         y_code_bias: i32 = 0,
     } pure;
     /// t = table[x − max + 255] of 8-bit codes, over the last dimension; y = clamp(round_even(
-    /// t·y_inverse/Σt) + y_zp), f32, the sum from first to last (`softmax_linear`). The table has
-    /// 256 elements.
+    /// t·y_inverse/Σt) + y_zp): the sum in f32 from first to last, the rest in f64
+    /// (`softmax_linear`). The table has 256 elements.
     SoftmaxFloat "int.softmax_float" (x: one IntTensor, table: one FloatTensor)
         -> (y: one IntTensor) {
         y_inverse: f32,

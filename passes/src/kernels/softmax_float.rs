@@ -1,11 +1,12 @@
-//! `int.softmax_float`: exponentials from a table of 256, summed in float32 from first to last.
+//! `int.softmax_float`: exponentials from a table of 256, summed in float32 from first to last,
+//! divided in float64.
 
 use super::kb::{Addr, Kb};
-use super::requant::round_even;
 use super::scalar_conv::{load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
 use qcc_ir::dialect::int;
+use qcc_ir::dialect::loops::Pred;
 use qcc_ir::{DType, Func, Type, Value};
 
 /// Buffers: x, table, y.
@@ -58,15 +59,28 @@ impl SoftmaxFloat {
         })[0];
         kb.for_each(n, |kb, i| {
             let t = self.term(kb, &i.of(x, step), max);
-            let inverse = kb.float(Type::Scalar(DType::F32), self.y_inverse.into());
-            let scaled = kb.fmul(t, inverse);
-            let v = kb.fdiv(scaled, sum);
-            let steps = round_even(kb, v);
+            let steps = self.steps(kb, t, sum);
             let zp = kb.i32(self.y_zp);
             let code = kb.add(steps, zp);
             let code = kb.clamp_s(code, self.bounds[0].into(), self.bounds[1].into());
             store_code(kb, code, self.y.dtype, &i.of(y, self.y.strides[last]));
         });
+    }
+
+    /// round_even(t·y_inverse/sum), at most 2^30: the low half of the sum with 1.5·2^52.
+    fn steps(&self, kb: &mut Kb, t: Value, sum: Value) -> Value {
+        let f64t = Type::Scalar(DType::F64);
+        let [t, sum] = [t, sum].map(|v| kb.float_cast(v, f64t.clone()));
+        let inverse = kb.float(f64t.clone(), self.y_inverse.into());
+        let scaled = kb.fmul(t, inverse);
+        let v = kb.fdiv(scaled, sum);
+        let most = kb.float(f64t.clone(), f64::from(1 << 30));
+        let below = kb.fcmp(Pred::Lt, v, most);
+        let v = kb.select(below, v, most);
+        let magic = kb.float(f64t, 6_755_399_441_055_744.0);
+        let rounded = kb.fadd(v, magic);
+        let bits = kb.bitcast(rounded, Type::Scalar(DType::I64));
+        kb.trunc(bits, Type::Scalar(DType::I32))
     }
 
     fn term(&self, kb: &mut Kb, x: &Addr, max: Value) -> Value {
