@@ -114,6 +114,16 @@ impl Compiler {
         self.import.shapes.push((input.to_string(), shape.to_vec()));
         self
     }
+    /// An output that is wanted, by name; all outputs if none is given (TensorFlow).
+    pub fn output(mut self, name: &str) -> Self {
+        self.import.outputs.push(name.to_string());
+        self
+    }
+    /// The signature of a SavedModel instead of `serving_default`.
+    pub fn signature(mut self, name: &str) -> Self {
+        self.import.signature = Some(name.to_string());
+        self
+    }
     /// How models are read.
     pub fn import_options(&self) -> &ImportOptions {
         &self.import

@@ -26,14 +26,31 @@ impl Source {
     /// # Errors
     /// The file cannot be read, or is not a model that qcc supports.
     pub fn read(path: &Path, options: &ImportOptions) -> Result<Source> {
-        if path.is_dir() {
-            let (path, what) =
-                (path.display(), "a folder; TensorFlow models are not supported yet");
-            return Err(Error::Input(format!("{path}: {what}: expected a .tflite or .qir file")));
+        if let Some(folder) = saved_model_folder(path) {
+            return Source::read_saved_model(folder, options);
         }
         let bytes = files::read_limited(path)?;
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         Source::from_bytes(&bytes, &path.display().to_string(), &stem.unwrap_or_default(), options)
+    }
+
+    /// Reads the folder of a TensorFlow SavedModel.
+    fn read_saved_model(folder: &Path, options: &ImportOptions) -> Result<Source> {
+        let file = folder.display().to_string();
+        if !folder.join("saved_model.pb").exists() {
+            return Err(Error::Input(format!(
+                "{file}: a folder without saved_model.pb; expected a TensorFlow SavedModel, or a \
+                 file: .tflite, .pb or .qir"
+            )));
+        }
+        let name = folder.canonicalize().unwrap_or(folder.to_path_buf());
+        let name = name.file_name().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let module =
+            qcc_import::tensorflow::import_saved_model(folder, &identifier(&name), options);
+        let module = module.map_err(|source| Error::Import { file: file.clone(), source })?;
+        let source = Source::from_module(module, &file)?;
+        check_shapes(&source, options)?;
+        Ok(source)
     }
 
     /// Reads a model from memory. `file` is used in messages, `name` becomes the module's name.
@@ -65,7 +82,13 @@ impl Source {
             let module = qcc_ir::text::parse(text, file).map_err(Error::Text)?;
             return Source::from_module(module, file);
         }
-        for (end, what) in [(".onnx", "ONNX"), (".pb", "TensorFlow")] {
+        if file.ends_with(".pb") {
+            let module = qcc_import::tensorflow::import_graph(bytes, &identifier(name), options);
+            let module =
+                module.map_err(|source| Error::Import { file: file.to_string(), source })?;
+            return Source::from_module(module, file);
+        }
+        for (end, what) in [(".onnx", "ONNX")] {
             if file.ends_with(end) {
                 return Err(Error::Input(format!(
                     "{file}: {what} models are not supported yet; convert it to .tflite"
@@ -106,12 +129,26 @@ impl Source {
     }
 }
 
+/// The folder of the SavedModel at `path`: itself, or that of its `saved_model.pb`.
+fn saved_model_folder(path: &Path) -> Option<&Path> {
+    if path.is_dir() {
+        return Some(path);
+    }
+    let parent = path.parent().filter(|_| path.ends_with("saved_model.pb"))?;
+    Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}
+
+/// True for two names of a tensor; TensorFlow's first output of a node is `NODE` or `NODE:0`.
+fn same_tensor(a: &str, b: &str) -> bool {
+    a.strip_suffix(":0").unwrap_or(a) == b.strip_suffix(":0").unwrap_or(b)
+}
+
 /// Fails for a shape given to an input that the model does not have, or that a `.qir` fixes.
 fn check_shapes(source: &Source, options: &ImportOptions) -> Result<()> {
     for (name, shape) in &options.shapes {
         let shape: Vec<usize> = shape.iter().map(|&d| d as usize).collect();
         let names: Vec<&str> = source.inputs.iter().map(|d| d.name.as_str()).collect();
-        let what = match source.inputs.iter().find(|d| d.name == *name) {
+        let what = match source.inputs.iter().find(|d| same_tensor(&d.name, name)) {
             Some(d) if d.shape == shape => continue,
             Some(d) => format!("the model fixes the shape of '{name}' at {:?}", d.shape),
             None => {

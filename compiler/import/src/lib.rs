@@ -3,6 +3,8 @@
 //! The only crate that knows model file formats. Importers are safe Rust, do not trust a file's
 //! sizes, and report every problem they find with the node's name and a remedy.
 
+mod shapes;
+pub mod tensorflow;
 pub mod tflite;
 
 /// How to read a model.
@@ -12,6 +14,10 @@ pub struct ImportOptions {
     pub batch: Option<u64>,
     /// Full shapes of inputs by name.
     pub shapes: Vec<(String, Vec<u64>)>,
+    /// The outputs wanted, by name; all if empty (TensorFlow).
+    pub outputs: Vec<String>,
+    /// The signature of a SavedModel; `serving_default` if not given.
+    pub signature: Option<String>,
 }
 
 /// One thing that is wrong with a model.

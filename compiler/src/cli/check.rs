@@ -80,7 +80,7 @@ enum Listing {
 
 /// Checks a model or a folder of models.
 pub fn check(args: &CheckArgs, global: &Global) -> Result<Outcome> {
-    if args.model.is_dir() {
+    if args.model.is_dir() && !is_saved_model(&args.model) {
         return check_folder(args, global);
     }
     let golden = match &args.golden {
@@ -95,9 +95,20 @@ pub fn check(args: &CheckArgs, global: &Global) -> Result<Outcome> {
     Ok(if tally.failed == 0 { Outcome::Done } else { Outcome::Mismatch })
 }
 
-/// `<name>.golden.npz`, if there is one.
+/// `<name>.golden.npz`, if there is one; the folder `<name>_savedmodel` shares it with other forms
+/// of the model.
 fn golden_beside(model: &Path) -> Option<PathBuf> {
-    Some(model.with_extension("golden.npz")).filter(|p| p.exists())
+    let name = match model.is_dir() {
+        true => model.file_name()?.to_str()?,
+        false => model.file_stem()?.to_str()?,
+    };
+    let name = name.strip_suffix("_savedmodel").filter(|_| model.is_dir()).unwrap_or(name);
+    Some(model.with_file_name(format!("{name}.golden.npz"))).filter(|p| p.exists())
+}
+
+/// True for the folder of a TensorFlow SavedModel.
+fn is_saved_model(path: &Path) -> bool {
+    path.join("saved_model.pb").exists()
 }
 
 /// Every model of the folder with a golden beside it, one line each.
@@ -151,7 +162,8 @@ fn models_in(folder: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>> {
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let model = entry.map_err(fail)?.path();
         let extension = model.extension().and_then(|e| e.to_str());
-        let is_model = matches!(extension, Some("tflite" | "onnx" | "pb" | "qir"));
+        let is_model =
+            matches!(extension, Some("tflite" | "onnx" | "pb" | "qir")) || is_saved_model(&model);
         let name = model.file_name().map(|n| n.to_string_lossy().into_owned());
         if let (true, Some(name), Some(golden)) = (is_model, name, golden_beside(&model)) {
             out.push((name, model, golden));
@@ -170,7 +182,9 @@ fn check_model(
 ) -> Result<Tally> {
     let compiler = args.options.native(global)?;
     let source = compiler.read(model)?;
-    let golden = Golden::read(golden)?;
+    let mut golden = Golden::read(golden)?;
+    // A frozen graph does not say its outputs: the golden may know of more.
+    golden.may_have_more = model.extension().is_some_and(|e| e == "pb");
     let levels = match args.all_levels {
         true => levels_of_host().into_iter().map(Cpu::level).collect(),
         false => vec![Cpu::level(compiler.level())],

@@ -81,6 +81,12 @@ pub(crate) struct ModelOptions {
     /// The full shape of an input, as INPUT=1x224x224x3.
     #[arg(long, value_name = "INPUT=SHAPE")]
     shape: Vec<String>,
+    /// Outputs of a TensorFlow graph, as NODE or NODE:1; without it, what nobody reads.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    outputs: Vec<String>,
+    /// The signature of a SavedModel, instead of serving_default.
+    #[arg(long, value_name = "NAME")]
+    signature: Option<String>,
     /// Another pipeline than the built-in one.
     #[arg(long, value_name = "PIPELINE")]
     passes: Option<String>,
@@ -258,6 +264,12 @@ impl ModelOptions {
         for s in &self.shape {
             let (name, shape) = parse_shape(s)?;
             c = c.shape(&name, &shape);
+        }
+        for name in &self.outputs {
+            c = c.output(name);
+        }
+        if let Some(name) = &self.signature {
+            c = c.signature(name);
         }
         if let Some(p) = &self.passes {
             c = c.passes(p);

@@ -5,7 +5,7 @@
 //! the name of its first output tensor and its index in the file.
 
 use super::raw::{RawModel, RawOp, RawOptions, RawSubgraph, RawTensor};
-use super::shapes;
+use crate::shapes;
 use crate::{ImportError, ImportOptions, Problem};
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::quant::{self, Act};

@@ -10,7 +10,6 @@ mod names;
 pub mod raw;
 #[allow(dead_code, deprecated, missing_docs, non_snake_case, unused_imports, clippy::all)]
 mod schema_generated;
-mod shapes;
 
 pub use convert::SUPPORTED;
 pub use names::builtin_name;
