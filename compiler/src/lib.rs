@@ -22,6 +22,7 @@ mod files;
 pub mod layers;
 mod model;
 pub mod npz;
+pub mod reduce;
 mod source;
 
 pub use compiler::{Artefact, Compiler};

@@ -23,6 +23,7 @@
 mod identity;
 mod merge;
 
+pub(crate) use identity::remove as remove_identity;
 pub(crate) use merge::{is_weights, per_channel};
 
 use crate::rewriter::{Rewriter, evaluate, rewrite_all};

@@ -13,13 +13,16 @@
 //!                                                %s = nn.matmul(%r, %t)
 //!                                                %a = nn.add(%s, %b)
 //!                                                %y = nn.reshape(%a)
+//! %y = nn.conv2d(%x, %w, %b) {act = relu}        // %b: not constant
+//!                                          ─►    %s = nn.conv2d(%x, %w)
+//!                                                %y = nn.add(%s, %b) {act = relu}
 //! ```
 //!
 //! Matrix products run along the rows of their second factor; a constant one is packed instead.
 //! Sums keep their order, so the bits stay.
 
 use crate::consts::is_const;
-use crate::rewriter::{Rewriter, rewrite_all};
+use crate::rewriter::{Rewriter, act_mut, rewrite_all};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use qcc_ir::dialect::nn;
 use qcc_ir::dialect::quant::Act;
@@ -41,10 +44,35 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     rewrite_all(m, ctx, 2, |r, op, _| match r.nn(op).cloned() {
         Some(nn::Op::QuantizeAndDequantize(o)) => range(r, op, &o),
         Some(nn::Op::MatMul(o)) => matrix_product(r, op, &o),
-        Some(nn::Op::FullyConnected(o)) => fully_connected(r, op, o.act),
+        Some(nn::Op::FullyConnected(o)) => {
+            computed_bias(r, op, o.act) || fully_connected(r, op, o.act)
+        }
+        Some(nn::Op::Conv2d(o)) => computed_bias(r, op, o.act),
+        Some(nn::Op::DepthwiseConv2d(o)) => computed_bias(r, op, o.act),
         _ => false,
     });
     Ok(())
+}
+
+/// A bias that is not constant is added afterwards, in the same order.
+fn computed_bias(r: &mut Rewriter, op: OpId, act: Act) -> bool {
+    let Some(&bias) = r.f().operands(op).get(2) else { return false };
+    if is_const(r.f(), bias) {
+        return false;
+    }
+    let (x, w, y) = (r.operand(op, 0), r.operand(op, 1), r.ty(r.result(op)).clone());
+    let channels = y.shape.last().copied().unwrap_or(1);
+    if r.ty(bias).len() != channels {
+        return false;
+    }
+    let mut kind = r.f().kind(op).clone();
+    if let Some(act) = act_mut(&mut kind) {
+        *act = Act::None;
+    }
+    let sums = r.insert(op, kind, &[x, w], y.clone(), &[op]);
+    let y = r.insert(op, nn::Add { act }, &[sums, bias], y, &[op]);
+    r.replace(op, y);
+    true
 }
 
 /// Gives the op the range that it has by itself.

@@ -53,7 +53,27 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         }
         matches!(r.nn(op), Some(Op::ArgMax(_))) && window::arg_max(r, op)
     });
+    leave_island_remarks(m, ctx);
     Ok(())
+}
+
+/// Says what stays float; of a model without quantization, only that.
+fn leave_island_remarks(m: &mut Module, ctx: &mut PassContext) {
+    for func in m.funcs.keys().collect::<Vec<_>>() {
+        let r = Rewriter { m, func, pass: PASS.name };
+        let ops = r.f().walk();
+        let results = ops.iter().flat_map(|&op| r.f().results(op));
+        let mut values = results.chain(r.f().params());
+        if !values.any(|&v| r.quant_type(v).is_some()) {
+            ctx.remark_module("nothing in the model is quantized: it stays float");
+            continue;
+        }
+        for &op in &ops {
+            if let Some(island) = crate::islands::island(&r, op) {
+                r.remark(ctx, op, island.to_string());
+            }
+        }
+    }
 }
 
 /// Quantize ops of one value to one type are one.

@@ -35,6 +35,7 @@ pub mod fold_zero_points;
 pub mod fuse_clamp;
 pub mod fuse_dqq;
 pub mod int_ops;
+pub mod islands;
 pub mod kernels;
 pub mod lower_int_to_loop;
 pub mod lower_quant_to_int;
@@ -51,11 +52,13 @@ pub mod sink_dequantize;
 pub mod stage_inputs;
 #[cfg(test)]
 mod testing;
+pub mod to_nhwc;
 pub mod verify;
 
 pub use context::{PassContext, Remark, TargetInfo};
 pub use diag::{Diagnostic, Diagnostics};
 pub use diff::{DiffEach, Evaluate};
+pub use islands::{Island, islands};
 pub use manager::{PassManager, PassTime, PrintAt, Printer, When};
 pub use pass::{Drift, LevelSet, OptionKind, OptionSpec, Options, Pass, PassFn};
 pub use pipeline::{Pipeline, PipelineError, Step};

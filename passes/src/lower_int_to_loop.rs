@@ -19,7 +19,9 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops, nn};
-use qcc_ir::{DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value};
+use qcc_ir::{
+    DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value,
+};
 use std::sync::Arc;
 
 /// The option that splits small kernels too.
@@ -139,7 +141,24 @@ fn lower_nn(site: &Site, op: &nn::Op) -> Result<Vec<Call>, String> {
     match op {
         nn::Op::Reshape(_) => reshape(site),
         nn::Op::Concat(o) => Ok(concat(site, o.axis as usize)),
+        nn::Op::Slice(o) if o.step.iter().all(|&s| s == 1) => {
+            Ok(slice(site, &int::Slice { start: o.start.clone() }))
+        }
+        nn::Op::Pad(o) if o.mode == nn::PadMode::Constant => {
+            let value = pad_bits(site, o.value)?;
+            Ok(pad(site, &int::Pad { low: o.low.clone(), high: o.high.clone(), value }))
+        }
         _ => kernels::float::lower(site, op),
+    }
+}
+
+/// What a border of `value` is filled with: a code, or the bits of a float.
+fn pad_bits(site: &Site, value: f32) -> Result<i32, String> {
+    match site.view(site.result()).dtype {
+        DType::F32 => Ok(value.to_bits() as i32),
+        DType::F64 if value.to_bits() == 0 => Ok(0),
+        DType::F64 => Err("a border of float64 that is not 0".into()),
+        _ => Ok(value as i32),
     }
 }
 
@@ -240,7 +259,13 @@ fn pad(site: &Site, op: &int::Pad) -> Vec<Call> {
 
 fn fill(site: &Site, y: &View, ranges: &[(u64, u64)], value: i32) -> Option<Call> {
     let offset = ranges.iter().zip(&y.strides).map(|(r, s)| r.0 * s).sum();
-    let view = View { shape: ranges.iter().map(|r| r.1).collect(), ..y.clone() };
+    // Floats are filled with their bits.
+    let dtype = match y.dtype {
+        DType::F32 => DType::I32,
+        DType::F64 => DType::I64,
+        d => d,
+    };
+    let view = View { dtype, shape: ranges.iter().map(|r| r.1).collect(), ..y.clone() };
     let args = vec![Arg::Value { value: site.result(), offset }];
     (!view.is_empty()).then(|| Call { kernel: Box::new(Fill { y: view, value }), args })
 }

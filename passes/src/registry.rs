@@ -12,6 +12,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::canonicalize::PASS,
         &crate::fold_batch_norm::PASS,
         &crate::fold_fake_quant::PASS,
+        &crate::to_nhwc::PASS,
         &crate::propagate_params::PASS,
         &crate::choose_params::PASS,
         &crate::sink_dequantize::PASS,
@@ -37,7 +38,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
 pub const PIPELINES: &[(&str, &str)] = &[
     (
         "quantize",
-        "canonicalize,fold-batch-norm,fold-fake-quant,canonicalize,sink-dequantize,propagate-params,choose-params,\
+        "canonicalize,to-nhwc,canonicalize,fold-batch-norm,fold-fake-quant,canonicalize,sink-dequantize,propagate-params,choose-params,\
          sink-dequantize,fuse-dqq,canonicalize{constants=all},cse,dce",
     ),
     (

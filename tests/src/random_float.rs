@@ -33,6 +33,18 @@ pub const OPS: &[(&str, Generator)] = &[
     ("softmax", softmax),
     ("reduce", reduce),
     ("pool", pool),
+    ("conv2d", conv2d),
+    ("depthwise_conv2d", depthwise_conv2d),
+    ("fully_connected", fully_connected),
+    ("matmul", matmul),
+    ("cast", cast),
+    ("arg_max", arg_max),
+    ("transpose", transpose),
+    ("slice", slice),
+    ("pad", pad),
+    ("broadcast", broadcast),
+    ("gather", gather),
+    ("concat", concat),
 ];
 
 /// The module of generator `which` for a seed.
@@ -69,6 +81,7 @@ pub fn input(random: &mut Random, d: &TensorDesc) -> Tensor {
         _ => {
             let mut t = Tensor::zeros(d.dtype, d.shape.clone());
             let (lo, hi) = d.dtype.min_max();
+            let (lo, hi) = (lo.max(-1 << 60), hi.min(1 << 60));
             let near = random.one_in(2);
             for i in 0..t.len() {
                 let v = if near { random.range(-4, 9) } else { random.range(lo / 2, hi / 2) * 2 };
@@ -311,4 +324,176 @@ fn pool(random: &mut Random) -> Case {
         }
     };
     case(kind, vec![computed(&s)], &[s[0], oh, ow, s[3]])
+}
+
+fn dilations(random: &mut Random) -> [u32; 2] {
+    if random.one_in(3) { [random.range(1, 3) as u32, random.range(1, 3) as u32] } else { [1, 1] }
+}
+
+/// Window, its extents with dilation.
+fn window(random: &mut Random, dilation: [u32; 2]) -> ([u64; 2], [u64; 2]) {
+    let window = [random.range(1, 4) as u64, random.range(1, 4) as u64];
+    (window, [0, 1].map(|d| (window[d] - 1) * u64::from(dilation[d]) + 1))
+}
+
+/// Operands of a layer with weights: with a bias most of the time.
+fn layer(random: &mut Random, x: &[u64], w: &[u64], channels: u64) -> Vec<Operand> {
+    let mut operands = vec![computed(x), parameter(random, w)];
+    if !random.one_in(4) {
+        operands.push(parameter(random, &[channels]));
+    }
+    operands
+}
+
+fn conv2d(random: &mut Random) -> Case {
+    let groups = if random.one_in(3) { random.range(1, 4) as u64 } else { 1 };
+    let (per_in, per_out) = (size(random, 9), size(random, 37));
+    let mut s = image(random);
+    s[3] = groups * per_in;
+    let (stride, dilation) = (strides(random), dilations(random));
+    let (taps, extents) = window(random, dilation);
+    let mut pad = pads(random, extents);
+    let [oh, ow] = outputs(&s, extents, stride, &mut pad);
+    let operands =
+        layer(random, &s, &[groups * per_out, taps[0], taps[1], per_in], groups * per_out);
+    let kind = Conv2d { stride, dilation, pad, groups: groups as u32, act: act(random) };
+    case(kind, operands, &[s[0], oh, ow, groups * per_out])
+}
+
+fn depthwise_conv2d(random: &mut Random) -> Case {
+    let s = image(random);
+    let multiplier = if random.one_in(3) { size(random, 9) } else { 1 };
+    let (stride, dilation) = (strides(random), dilations(random));
+    let (taps, extents) = window(random, dilation);
+    let mut pad = pads(random, extents);
+    let [oh, ow] = outputs(&s, extents, stride, &mut pad);
+    let n_out = s[3] * multiplier;
+    let operands = layer(random, &s, &[1, taps[0], taps[1], n_out], n_out);
+    let kind = DepthwiseConv2d { stride, dilation, pad, act: act(random) };
+    case(kind, operands, &[s[0], oh, ow, n_out])
+}
+
+fn fully_connected(random: &mut Random) -> Case {
+    let [m, k, n] = [size(random, 9), size(random, 70), size(random, 70)];
+    let x = if random.one_in(3) { vec![m, 1, k, 1] } else { vec![m, k] };
+    let operands = layer(random, &x, &[n, k], n);
+    case(FullyConnected { act: act(random) }, operands, &[m, n])
+}
+
+fn matmul(random: &mut Random) -> Case {
+    let [m, k, n] = [size(random, 9), size(random, 40), size(random, 40)];
+    let lead: Vec<u64> = (0..random.range(0, 2)).map(|_| size(random, 3)).collect();
+    let (a_lead, b_lead) = (lead.clone(), part(random, &lead));
+    let (transpose_a, transpose_b) = (random.one_in(3), random.one_in(3));
+    let a = [a_lead, if transpose_a { vec![k, m] } else { vec![m, k] }].concat();
+    let b = [b_lead, if transpose_b { vec![n, k] } else { vec![k, n] }].concat();
+    let operands = vec![computed(&a), parameter(random, &b)];
+    case(MatMul { transpose_a, transpose_b }, operands, &[lead, vec![m, n]].concat())
+}
+
+/// Any element type that a tensor may have.
+fn any_type(random: &mut Random) -> DType {
+    random.pick(&[DType::F32, DType::F32, DType::I8, DType::U8, DType::I16, DType::I32, DType::I64])
+}
+
+fn moved(kind: impl Into<OpKind>, x: &[u64], d: DType, y: &[u64]) -> Case {
+    Case {
+        kind: kind.into(),
+        operands: vec![(x.to_vec(), d, None)],
+        results: vec![(y.to_vec(), d)],
+    }
+}
+
+fn cast(random: &mut Random) -> Case {
+    let s = shape(random);
+    let (from, to) = (any_type(random), random.pick(&DType::ALL));
+    let mut case = moved(Cast {}, &s, from, &s);
+    case.results[0].1 = to;
+    case
+}
+
+fn arg_max(random: &mut Random) -> Case {
+    let s = rows(random);
+    let axis = random.range(0, s.len() as i64 - 1) as usize;
+    let mut y = s.clone();
+    y.remove(axis);
+    let kind = ArgMax { axis: axis as u32, min: random.one_in(2) };
+    let mut case = case(kind, vec![computed(&s)], &y);
+    case.results[0].1 = random.pick(&[DType::I32, DType::I64]);
+    case
+}
+
+fn transpose(random: &mut Random) -> Case {
+    let (s, d) = (shape(random), any_type(random));
+    let mut perm: Vec<u32> = (0..s.len() as u32).collect();
+    for i in (1..perm.len()).rev() {
+        perm.swap(i, random.range(0, i as i64) as usize);
+    }
+    let y: Vec<u64> = perm.iter().map(|&p| s[p as usize]).collect();
+    moved(Transpose { perm }, &s, d, &y)
+}
+
+fn slice(random: &mut Random) -> Case {
+    let (s, d) = (shape(random), any_type(random));
+    let dense = random.one_in(3);
+    let (mut start, mut step, mut y) = (vec![], vec![], vec![]);
+    for &n in &s {
+        let by = if dense { 1 } else { random.pick(&[1, 1, 2, -1, -3]) };
+        let at = random.range(0, n as i64 - 1);
+        let room = if by > 0 { n as i64 - 1 - at } else { at };
+        let most = room / i64::abs(by) + 1;
+        y.push(random.range(1, most) as u64);
+        start.push(at as u64);
+        step.push(by);
+    }
+    moved(Slice { start, step }, &s, d, &y)
+}
+
+fn pad(random: &mut Random) -> Case {
+    let (s, d) = (shape(random), any_type(random));
+    let mode =
+        random.pick(&[PadMode::Constant, PadMode::Reflect, PadMode::Symmetric, PadMode::Edge]);
+    let most = |n: u64| match mode {
+        PadMode::Reflect => n as i64 - 1,
+        PadMode::Symmetric => n as i64,
+        _ => 4,
+    };
+    let mut side = |n: &u64| random.range(0, most(*n).min(4)) as u64;
+    let (low, high): (Vec<u64>, Vec<u64>) = s.iter().map(|n| (side(n), side(n))).unzip();
+    let y: Vec<u64> = (0..s.len()).map(|i| s[i] + low[i] + high[i]).collect();
+    moved(Pad { low, high, mode, value: random.pick(&[0.0, 3.0, 100.0]) }, &s, d, &y)
+}
+
+fn broadcast(random: &mut Random) -> Case {
+    let (s, d) = (shape(random), any_type(random));
+    let x = part(random, &s);
+    moved(Broadcast {}, &x, d, &s)
+}
+
+fn gather(random: &mut Random) -> Case {
+    let (s, d) = (rows(random), any_type(random));
+    let axis = random.range(0, s.len() as i64 - 1) as usize;
+    let indices: Vec<u64> = (0..random.range(0, 2)).map(|_| size(random, 5)).collect();
+    let y = [&s[..axis], &indices, &s[axis + 1..]].concat();
+    let mut case = moved(Gather { axis: axis as u32 }, &s, d, &y);
+    let ints = [DType::I32, DType::I64, DType::I32, DType::U8];
+    case.operands.push((indices, random.pick(&ints), None));
+    case
+}
+
+fn concat(random: &mut Random) -> Case {
+    let (s, d) = (rows(random), any_type(random));
+    let axis = random.range(0, s.len() as i64 - 1) as usize;
+    let mut y = s.clone();
+    y[axis] = 0;
+    let mut case = moved(Concat { axis: axis as u32 }, &s, d, &s);
+    case.operands.clear();
+    for _ in 0..random.range(1, 3) {
+        let mut part = s.clone();
+        part[axis] = size(random, 9);
+        y[axis] += part[axis];
+        case.operands.push((part, d, None));
+    }
+    case.results[0].0 = y;
+    case
 }

@@ -9,6 +9,7 @@ mod compile;
 mod inspect;
 mod opt;
 mod output;
+mod reduce;
 mod run;
 mod tables;
 
@@ -108,8 +109,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Run passes on a module and print it.
     Opt(opt::OptArgs),
-    /// Shrink a failing module (not available yet).
-    Reduce(tables::Unavailable),
+    /// Shrink a model for which a command fails.
+    Reduce(reduce::ReduceArgs),
     /// List the environment variables that qcc and its tests read.
     Env,
     /// List targets and CPU levels.
@@ -194,7 +195,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Command::Inspect(args) => inspect::inspect(args, global),
         Command::Opt(args) => opt::opt(args, global),
         Command::Quantize(_) => Err(tables::unavailable("quantize")),
-        Command::Reduce(_) => Err(tables::unavailable("reduce")),
+        Command::Reduce(args) => reduce::reduce(args, global),
         Command::Env => tables::env(),
         Command::Targets => tables::targets(),
         Command::Passes(args) => tables::passes(args),

@@ -159,7 +159,11 @@ impl Placer<'_> {
             }
             return;
         }
-        if self.f.results(op).len() != 1 || is_const(self.f, self.f.result(op)) {
+        if self.f.results(op).len() != 1 {
+            self.f.results(op).iter().for_each(|&y| self.own(y));
+            return self.visit_plain_operands(op);
+        }
+        if is_const(self.f, self.f.result(op)) {
             return;
         }
         let y = self.f.result(op);

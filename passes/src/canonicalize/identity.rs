@@ -14,7 +14,7 @@ enum Instead {
 }
 
 /// Replaces `op` if it changes nothing or is the long way to say something.
-pub(super) fn remove(r: &mut Rewriter, op: OpId) -> bool {
+pub(crate) fn remove(r: &mut Rewriter, op: OpId) -> bool {
     let Some(instead) = r.nn(op).and_then(|kind| simpler(r, op, kind)) else { return false };
     let new = match instead {
         Instead::Operand(v) => v,

@@ -395,8 +395,12 @@ impl Var {
     pub const NONE: Var = Var(None);
     /// `addr` further on by `stride` bytes per unit.
     pub fn of(self, addr: &Addr, stride: u64) -> Addr {
+        self.by(addr, stride as i64)
+    }
+    /// As [`Var::of`], with a stride that may be negative.
+    pub fn by(self, addr: &Addr, stride: i64) -> Addr {
         match self.0 {
-            Some(v) => addr.plus(v, stride as i64),
+            Some(v) => addr.plus(v, stride),
             None => addr.clone(),
         }
     }

@@ -138,7 +138,7 @@ fn nest(
 const INLINE_CHUNKS: u64 = 8;
 
 /// Copies `run` contiguous bytes: 16 at a time, the last chunk overlapping the one before it.
-fn copy_run(kb: &mut Kb, run: u64, change: Change, x: &Addr, y: &Addr) {
+pub fn copy_run(kb: &mut Kb, run: u64, change: Change, x: &Addr, y: &Addr) {
     let chunks = run / 16;
     let chunk = |kb: &mut Kb, x: &Addr, y: &Addr| {
         let mut v = kb.load_vec(DType::I8, x);

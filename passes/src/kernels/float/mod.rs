@@ -10,13 +10,24 @@
 //! | `row`, `reduce` | sums along axes |
 //! | `normalize` | softmax, log softmax, layer norm |
 //! | `pool` | pools |
+//! | `product`, `product_lower` | convolutions, fully connected, matrix products |
+//! | `depthwise` | depthwise convolution |
+//! | `cast` | casts, arg max |
+//! | `moves` | transpose, slice, pad, broadcast, gather |
+//! | `scalar_conv` | convolutions that nothing is known about |
 
+pub mod cast;
+pub mod depthwise;
 pub mod elementwise;
 pub mod emit;
+pub mod moves;
 pub mod normalize;
 pub mod pool;
+pub mod product;
+pub mod product_lower;
 pub mod reduce;
 pub mod row;
+pub mod scalar_conv;
 
 use super::Call;
 use super::site::Site;
@@ -56,6 +67,17 @@ pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
         Op::Reduce(o) => reduce::lower_reduce(site, o.f, &o.axes),
         Op::MaxPool2d(o) => pool::lower_max(site, o),
         Op::AvgPool2d(o) => pool::lower_avg(site, o),
+        Op::Conv2d(o) => product_lower::lower_conv2d(site, o),
+        Op::DepthwiseConv2d(o) => product_lower::lower_depthwise(site, o),
+        Op::FullyConnected(o) => product_lower::lower_fully_connected(site, o.act),
+        Op::MatMul(o) => product_lower::lower_mat_mul(site, o),
+        Op::ArgMax(o) => cast::lower_arg_max(site, o),
+        Op::Cast(_) => cast::lower(site),
+        Op::Transpose(o) => moves::lower_transpose(site, o),
+        Op::Slice(o) => moves::lower_slice(site, o),
+        Op::Pad(o) => moves::lower_pad(site, o),
+        Op::Broadcast(_) => moves::lower_broadcast(site),
+        Op::Gather(o) => moves::lower_gather(site, o),
         other => Err(format!("'{}' has no kernel", other.spec().name)),
     }
 }
