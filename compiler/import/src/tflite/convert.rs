@@ -16,23 +16,45 @@ use qcc_ir::{
 use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema.
-pub const SUPPORTED: [&str; 16] = [
+pub const SUPPORTED: [&str; 38] = [
+    "ABS",
     "ADD",
     "ARG_MAX",
     "ARG_MIN",
     "AVERAGE_POOL_2D",
+    "BATCH_MATMUL",
     "CONCATENATION",
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
     "DEQUANTIZE",
+    "ELU",
+    "EXP",
     "FULLY_CONNECTED",
+    "GELU",
+    "HARD_SWISH",
+    "LEAKY_RELU",
+    "LOG",
+    "LOGISTIC",
+    "MAXIMUM",
     "MAX_POOL_2D",
     "MEAN",
+    "MINIMUM",
+    "MUL",
+    "PRELU",
     "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RELU_0_TO_1",
+    "RELU_N1_TO_1",
     "RESHAPE",
     "RESIZE_BILINEAR",
+    "RSQRT",
     "SOFTMAX",
     "SPLIT",
+    "SQRT",
+    "SQUARED_DIFFERENCE",
+    "SUB",
+    "TANH",
 ];
 
 /// Converts the first subgraph.
@@ -54,7 +76,7 @@ pub fn convert(raw: &RawModel, name: &str, options: &ImportOptions) -> Result<Mo
     c.finish()
 }
 
-struct Converter<'a> {
+pub(super) struct Converter<'a> {
     graph: &'a RawSubgraph,
     module: Module,
     func: Func,
@@ -64,8 +86,8 @@ struct Converter<'a> {
 }
 
 /// What is known of the op being converted.
-struct Node<'a> {
-    op: &'a RawOp,
+pub(super) struct Node<'a> {
+    pub(super) op: &'a RawOp,
     name: String,
     loc: LocId,
 }
@@ -231,7 +253,7 @@ impl<'a> Converter<'a> {
     fn tensor_type(&self, v: Value) -> &TensorType {
         self.func.ty(v).as_tensor().expect("values of an imported graph are tensors")
     }
-    fn shape(&self, v: Value) -> Vec<u64> {
+    pub(super) fn shape(&self, v: Value) -> Vec<u64> {
         self.tensor_type(v).shape.to_vec()
     }
 
@@ -254,7 +276,6 @@ impl<'a> Converter<'a> {
             "CONV_2D" => self.conv2d(node),
             "DEPTHWISE_CONV_2D" => self.depthwise(node),
             "FULLY_CONNECTED" => self.fully_connected(node),
-            "ADD" => self.add(node),
             "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.pool(node),
             "MEAN" => self.mean(node),
             "SOFTMAX" => self.softmax(node),
@@ -264,23 +285,23 @@ impl<'a> Converter<'a> {
             "CONCATENATION" => self.concat(node),
             "SPLIT" => self.split(node),
             "RESHAPE" => self.reshape(node),
-            other => Err(format!("operator {other} is not supported")),
+            _ => self.pointwise(node),
         }
     }
 
-    fn operand(&mut self, node: &Node, i: usize) -> Result<Value, String> {
+    pub(super) fn operand(&mut self, node: &Node, i: usize) -> Result<Value, String> {
         let t = node.op.inputs.get(i).copied().flatten();
         let t = t.ok_or_else(|| format!("input {i} is missing"))?;
         self.value(t)
     }
-    fn optional(&mut self, node: &Node, i: usize) -> Result<Option<Value>, String> {
+    pub(super) fn optional(&mut self, node: &Node, i: usize) -> Result<Option<Value>, String> {
         match node.op.inputs.get(i).copied().flatten() {
             Some(t) => self.value(t).map(Some),
             None => Ok(None),
         }
     }
     /// A quantized operand.
-    fn quantized(&mut self, node: &Node, i: usize) -> Result<Value, String> {
+    pub(super) fn quantized(&mut self, node: &Node, i: usize) -> Result<Value, String> {
         let v = self.operand(node, i)?;
         match self.tensor_type(v).quant_type() {
             Some(_) => Ok(v),
@@ -311,7 +332,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Appends an op with one result of the given shape for output `0` of the node.
-    fn emit(
+    pub(super) fn emit(
         &mut self,
         node: &Node,
         kind: impl Into<OpKind>,
@@ -353,7 +374,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Requires output 0 to be quantized like its kind of op needs.
-    fn output_quantized(&self, node: &Node) -> Result<(), String> {
+    pub(super) fn output_quantized(&self, node: &Node) -> Result<(), String> {
         let t = *node.op.outputs.first().ok_or("no output")?;
         match self.graph.tensors[t].scales.is_empty() {
             true => Err("the output has no quantization parameters".into()),
@@ -361,7 +382,11 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn elementwise(&mut self, node: &Node, kind: impl Into<OpKind>) -> Result<(), String> {
+    pub(super) fn elementwise(
+        &mut self,
+        node: &Node,
+        kind: impl Into<OpKind>,
+    ) -> Result<(), String> {
         let x = self.quantized(node, 0)?;
         let shape = self.shape(x);
         self.emit(node, kind, &[x], &shape)
@@ -477,17 +502,6 @@ impl<'a> Converter<'a> {
         let w = if per_axis { self.zero_points_off(w) } else { w };
         let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
         self.emit(node, kind, &operands, &shape)
-    }
-
-    fn add(&mut self, node: &Node) -> Result<(), String> {
-        self.output_quantized(node)?;
-        let (a, b) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
-        let (act, pot_scale_int16) = match &node.op.options {
-            RawOptions::Add(o) => (activation(o.fused_activation)?, o.pot_scale_int16),
-            _ => (Act::None, true),
-        };
-        let shape = shapes::broadcast(&self.shape(a), &self.shape(b))?;
-        self.emit(node, quant::Add { act, pot_scale_int16 }, &[a, b], &shape)
     }
 
     fn pool(&mut self, node: &Node) -> Result<(), String> {
@@ -669,7 +683,7 @@ fn quant_type(tensor: &RawTensor, dtype: DType) -> Result<QuantType, Problem> {
     })
 }
 
-fn activation(code: i8) -> Result<Act, String> {
+pub(super) fn activation(code: i8) -> Result<Act, String> {
     match code {
         0 => Ok(Act::None),
         1 => Ok(Act::Relu),

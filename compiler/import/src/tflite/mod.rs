@@ -7,6 +7,7 @@
 
 mod convert;
 mod names;
+mod pointwise;
 pub mod raw;
 #[allow(dead_code, deprecated, missing_docs, non_snake_case, unused_imports, clippy::all)]
 mod schema_generated;

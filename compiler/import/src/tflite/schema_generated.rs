@@ -11,13 +11,13 @@ pub const ENUM_MIN_BUILTIN_OPTIONS: u8 = 0;
     since = "2.0.0",
     note = "Use associated constants instead. This will no longer be generated in 2021."
 )]
-pub const ENUM_MAX_BUILTIN_OPTIONS: u8 = 89;
+pub const ENUM_MAX_BUILTIN_OPTIONS: u8 = 116;
 #[deprecated(
     since = "2.0.0",
     note = "Use associated constants instead. This will no longer be generated in 2021."
 )]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 18] = [
+pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 23] = [
     BuiltinOptions::NONE,
     BuiltinOptions::Conv2DOptions,
     BuiltinOptions::DepthwiseConv2DOptions,
@@ -28,14 +28,19 @@ pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 18] = [
     BuiltinOptions::AddOptions,
     BuiltinOptions::ResizeBilinearOptions,
     BuiltinOptions::ReshapeOptions,
+    BuiltinOptions::MulOptions,
     BuiltinOptions::ReducerOptions,
+    BuiltinOptions::SubOptions,
     BuiltinOptions::SplitOptions,
     BuiltinOptions::DequantizeOptions,
     BuiltinOptions::ArgMaxOptions,
     BuiltinOptions::ArgMinOptions,
     BuiltinOptions::FakeQuantOptions,
+    BuiltinOptions::LeakyReluOptions,
     BuiltinOptions::SplitVOptions,
     BuiltinOptions::QuantizeOptions,
+    BuiltinOptions::BatchMatMulOptions,
+    BuiltinOptions::GeluOptions,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -53,17 +58,22 @@ impl BuiltinOptions {
     pub const AddOptions: Self = Self(11);
     pub const ResizeBilinearOptions: Self = Self(15);
     pub const ReshapeOptions: Self = Self(17);
+    pub const MulOptions: Self = Self(21);
     pub const ReducerOptions: Self = Self(27);
+    pub const SubOptions: Self = Self(28);
     pub const SplitOptions: Self = Self(35);
     pub const DequantizeOptions: Self = Self(38);
     pub const ArgMaxOptions: Self = Self(40);
     pub const ArgMinOptions: Self = Self(57);
     pub const FakeQuantOptions: Self = Self(58);
+    pub const LeakyReluOptions: Self = Self(75);
     pub const SplitVOptions: Self = Self(79);
     pub const QuantizeOptions: Self = Self(89);
+    pub const BatchMatMulOptions: Self = Self(101);
+    pub const GeluOptions: Self = Self(116);
 
     pub const ENUM_MIN: u8 = 0;
-    pub const ENUM_MAX: u8 = 89;
+    pub const ENUM_MAX: u8 = 116;
     pub const ENUM_VALUES: &'static [Self] = &[
         Self::NONE,
         Self::Conv2DOptions,
@@ -75,14 +85,19 @@ impl BuiltinOptions {
         Self::AddOptions,
         Self::ResizeBilinearOptions,
         Self::ReshapeOptions,
+        Self::MulOptions,
         Self::ReducerOptions,
+        Self::SubOptions,
         Self::SplitOptions,
         Self::DequantizeOptions,
         Self::ArgMaxOptions,
         Self::ArgMinOptions,
         Self::FakeQuantOptions,
+        Self::LeakyReluOptions,
         Self::SplitVOptions,
         Self::QuantizeOptions,
+        Self::BatchMatMulOptions,
+        Self::GeluOptions,
     ];
     /// Returns the variant's name or "" if unknown.
     pub fn variant_name(self) -> Option<&'static str> {
@@ -97,14 +112,19 @@ impl BuiltinOptions {
             Self::AddOptions => Some("AddOptions"),
             Self::ResizeBilinearOptions => Some("ResizeBilinearOptions"),
             Self::ReshapeOptions => Some("ReshapeOptions"),
+            Self::MulOptions => Some("MulOptions"),
             Self::ReducerOptions => Some("ReducerOptions"),
+            Self::SubOptions => Some("SubOptions"),
             Self::SplitOptions => Some("SplitOptions"),
             Self::DequantizeOptions => Some("DequantizeOptions"),
             Self::ArgMaxOptions => Some("ArgMaxOptions"),
             Self::ArgMinOptions => Some("ArgMinOptions"),
             Self::FakeQuantOptions => Some("FakeQuantOptions"),
+            Self::LeakyReluOptions => Some("LeakyReluOptions"),
             Self::SplitVOptions => Some("SplitVOptions"),
             Self::QuantizeOptions => Some("QuantizeOptions"),
+            Self::BatchMatMulOptions => Some("BatchMatMulOptions"),
+            Self::GeluOptions => Some("GeluOptions"),
             _ => None,
         }
     }
@@ -1842,6 +1862,21 @@ impl<'a> Operator<'a> {
 
     #[inline]
     #[allow(non_snake_case)]
+    pub fn builtin_options_as_mul_options(&self) -> Option<MulOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::MulOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { MulOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
     pub fn builtin_options_as_reducer_options(&self) -> Option<ReducerOptions<'a>> {
         if self.builtin_options_type() == BuiltinOptions::ReducerOptions {
             self.builtin_options().map(|t| {
@@ -1849,6 +1884,21 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { ReducerOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_sub_options(&self) -> Option<SubOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::SubOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { SubOptions::init_from_table(t) }
             })
         } else {
             None
@@ -1932,6 +1982,21 @@ impl<'a> Operator<'a> {
 
     #[inline]
     #[allow(non_snake_case)]
+    pub fn builtin_options_as_leaky_relu_options(&self) -> Option<LeakyReluOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::LeakyReluOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { LeakyReluOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
     pub fn builtin_options_as_split_voptions(&self) -> Option<SplitVOptions<'a>> {
         if self.builtin_options_type() == BuiltinOptions::SplitVOptions {
             self.builtin_options().map(|t| {
@@ -1954,6 +2019,36 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { QuantizeOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_batch_mat_mul_options(&self) -> Option<BatchMatMulOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::BatchMatMulOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { BatchMatMulOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_gelu_options(&self) -> Option<GeluOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::GeluOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { GeluOptions::init_from_table(t) }
             })
         } else {
             None
@@ -1982,14 +2077,19 @@ impl ::flatbuffers::Verifiable for Operator<'_> {
           BuiltinOptions::AddOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AddOptions>>("BuiltinOptions::AddOptions", pos),
           BuiltinOptions::ResizeBilinearOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ResizeBilinearOptions>>("BuiltinOptions::ResizeBilinearOptions", pos),
           BuiltinOptions::ReshapeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ReshapeOptions>>("BuiltinOptions::ReshapeOptions", pos),
+          BuiltinOptions::MulOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MulOptions>>("BuiltinOptions::MulOptions", pos),
           BuiltinOptions::ReducerOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ReducerOptions>>("BuiltinOptions::ReducerOptions", pos),
+          BuiltinOptions::SubOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SubOptions>>("BuiltinOptions::SubOptions", pos),
           BuiltinOptions::SplitOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SplitOptions>>("BuiltinOptions::SplitOptions", pos),
           BuiltinOptions::DequantizeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DequantizeOptions>>("BuiltinOptions::DequantizeOptions", pos),
           BuiltinOptions::ArgMaxOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMaxOptions>>("BuiltinOptions::ArgMaxOptions", pos),
           BuiltinOptions::ArgMinOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMinOptions>>("BuiltinOptions::ArgMinOptions", pos),
           BuiltinOptions::FakeQuantOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FakeQuantOptions>>("BuiltinOptions::FakeQuantOptions", pos),
+          BuiltinOptions::LeakyReluOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<LeakyReluOptions>>("BuiltinOptions::LeakyReluOptions", pos),
           BuiltinOptions::SplitVOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SplitVOptions>>("BuiltinOptions::SplitVOptions", pos),
           BuiltinOptions::QuantizeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QuantizeOptions>>("BuiltinOptions::QuantizeOptions", pos),
+          BuiltinOptions::BatchMatMulOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BatchMatMulOptions>>("BuiltinOptions::BatchMatMulOptions", pos),
+          BuiltinOptions::GeluOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GeluOptions>>("BuiltinOptions::GeluOptions", pos),
           _ => Ok(()),
         }
      })?
@@ -2180,8 +2280,28 @@ impl ::core::fmt::Debug for Operator<'_> {
                     )
                 }
             }
+            BuiltinOptions::MulOptions => {
+                if let Some(x) = self.builtin_options_as_mul_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
             BuiltinOptions::ReducerOptions => {
                 if let Some(x) = self.builtin_options_as_reducer_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::SubOptions => {
+                if let Some(x) = self.builtin_options_as_sub_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -2240,6 +2360,16 @@ impl ::core::fmt::Debug for Operator<'_> {
                     )
                 }
             }
+            BuiltinOptions::LeakyReluOptions => {
+                if let Some(x) = self.builtin_options_as_leaky_relu_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
             BuiltinOptions::SplitVOptions => {
                 if let Some(x) = self.builtin_options_as_split_voptions() {
                     ds.field("builtin_options", &x)
@@ -2252,6 +2382,26 @@ impl ::core::fmt::Debug for Operator<'_> {
             }
             BuiltinOptions::QuantizeOptions => {
                 if let Some(x) = self.builtin_options_as_quantize_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::BatchMatMulOptions => {
+                if let Some(x) = self.builtin_options_as_batch_mat_mul_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::GeluOptions => {
+                if let Some(x) = self.builtin_options_as_gelu_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -4314,6 +4464,542 @@ impl ::core::fmt::Debug for FakeQuantOptions<'_> {
         ds.field("max", &self.max());
         ds.field("num_bits", &self.num_bits());
         ds.field("narrow_range", &self.narrow_range());
+        ds.finish()
+    }
+}
+pub enum SubOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SubOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SubOptions<'a> {
+    type Inner = SubOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> SubOptions<'a> {
+    pub const VT_FUSED_ACTIVATION_FUNCTION: ::flatbuffers::VOffsetT = 4;
+    pub const VT_POT_SCALE_INT16: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        SubOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args SubOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<SubOptions<'bldr>> {
+        let mut builder = SubOptionsBuilder::new(_fbb);
+        builder.add_pot_scale_int16(args.pot_scale_int16);
+        builder.add_fused_activation_function(args.fused_activation_function);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn fused_activation_function(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i8>(SubOptions::VT_FUSED_ACTIVATION_FUNCTION, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn pot_scale_int16(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<bool>(SubOptions::VT_POT_SCALE_INT16, Some(true)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for SubOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i8>(
+                "fused_activation_function",
+                Self::VT_FUSED_ACTIVATION_FUNCTION,
+                false,
+            )?
+            .visit_field::<bool>("pot_scale_int16", Self::VT_POT_SCALE_INT16, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct SubOptionsArgs {
+    pub fused_activation_function: i8,
+    pub pot_scale_int16: bool,
+}
+impl<'a> Default for SubOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        SubOptionsArgs { fused_activation_function: 0, pot_scale_int16: true }
+    }
+}
+
+pub struct SubOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SubOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_fused_activation_function(&mut self, fused_activation_function: i8) {
+        self.fbb_.push_slot::<i8>(
+            SubOptions::VT_FUSED_ACTIVATION_FUNCTION,
+            fused_activation_function,
+            0,
+        );
+    }
+    #[inline]
+    pub fn add_pot_scale_int16(&mut self, pot_scale_int16: bool) {
+        self.fbb_.push_slot::<bool>(SubOptions::VT_POT_SCALE_INT16, pot_scale_int16, true);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> SubOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        SubOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<SubOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for SubOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("SubOptions");
+        ds.field("fused_activation_function", &self.fused_activation_function());
+        ds.field("pot_scale_int16", &self.pot_scale_int16());
+        ds.finish()
+    }
+}
+pub enum MulOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct MulOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for MulOptions<'a> {
+    type Inner = MulOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> MulOptions<'a> {
+    pub const VT_FUSED_ACTIVATION_FUNCTION: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        MulOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args MulOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<MulOptions<'bldr>> {
+        let mut builder = MulOptionsBuilder::new(_fbb);
+        builder.add_fused_activation_function(args.fused_activation_function);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn fused_activation_function(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i8>(MulOptions::VT_FUSED_ACTIVATION_FUNCTION, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for MulOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i8>(
+                "fused_activation_function",
+                Self::VT_FUSED_ACTIVATION_FUNCTION,
+                false,
+            )?
+            .finish();
+        Ok(())
+    }
+}
+pub struct MulOptionsArgs {
+    pub fused_activation_function: i8,
+}
+impl<'a> Default for MulOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        MulOptionsArgs { fused_activation_function: 0 }
+    }
+}
+
+pub struct MulOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MulOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_fused_activation_function(&mut self, fused_activation_function: i8) {
+        self.fbb_.push_slot::<i8>(
+            MulOptions::VT_FUSED_ACTIVATION_FUNCTION,
+            fused_activation_function,
+            0,
+        );
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> MulOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        MulOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<MulOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for MulOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("MulOptions");
+        ds.field("fused_activation_function", &self.fused_activation_function());
+        ds.finish()
+    }
+}
+pub enum LeakyReluOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct LeakyReluOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for LeakyReluOptions<'a> {
+    type Inner = LeakyReluOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> LeakyReluOptions<'a> {
+    pub const VT_ALPHA: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        LeakyReluOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args LeakyReluOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<LeakyReluOptions<'bldr>> {
+        let mut builder = LeakyReluOptionsBuilder::new(_fbb);
+        builder.add_alpha(args.alpha);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn alpha(&self) -> f32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<f32>(LeakyReluOptions::VT_ALPHA, Some(0.0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for LeakyReluOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?.visit_field::<f32>("alpha", Self::VT_ALPHA, false)?.finish();
+        Ok(())
+    }
+}
+pub struct LeakyReluOptionsArgs {
+    pub alpha: f32,
+}
+impl<'a> Default for LeakyReluOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        LeakyReluOptionsArgs { alpha: 0.0 }
+    }
+}
+
+pub struct LeakyReluOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> LeakyReluOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_alpha(&mut self, alpha: f32) {
+        self.fbb_.push_slot::<f32>(LeakyReluOptions::VT_ALPHA, alpha, 0.0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> LeakyReluOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        LeakyReluOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<LeakyReluOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for LeakyReluOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("LeakyReluOptions");
+        ds.field("alpha", &self.alpha());
+        ds.finish()
+    }
+}
+pub enum BatchMatMulOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct BatchMatMulOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for BatchMatMulOptions<'a> {
+    type Inner = BatchMatMulOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> BatchMatMulOptions<'a> {
+    pub const VT_ADJ_X: ::flatbuffers::VOffsetT = 4;
+    pub const VT_ADJ_Y: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        BatchMatMulOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args BatchMatMulOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<BatchMatMulOptions<'bldr>> {
+        let mut builder = BatchMatMulOptionsBuilder::new(_fbb);
+        builder.add_adj_y(args.adj_y);
+        builder.add_adj_x(args.adj_x);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn adj_x(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<bool>(BatchMatMulOptions::VT_ADJ_X, Some(false)).unwrap() }
+    }
+    #[inline]
+    pub fn adj_y(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<bool>(BatchMatMulOptions::VT_ADJ_Y, Some(false)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for BatchMatMulOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<bool>("adj_x", Self::VT_ADJ_X, false)?
+            .visit_field::<bool>("adj_y", Self::VT_ADJ_Y, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct BatchMatMulOptionsArgs {
+    pub adj_x: bool,
+    pub adj_y: bool,
+}
+impl<'a> Default for BatchMatMulOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        BatchMatMulOptionsArgs { adj_x: false, adj_y: false }
+    }
+}
+
+pub struct BatchMatMulOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> BatchMatMulOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_adj_x(&mut self, adj_x: bool) {
+        self.fbb_.push_slot::<bool>(BatchMatMulOptions::VT_ADJ_X, adj_x, false);
+    }
+    #[inline]
+    pub fn add_adj_y(&mut self, adj_y: bool) {
+        self.fbb_.push_slot::<bool>(BatchMatMulOptions::VT_ADJ_Y, adj_y, false);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> BatchMatMulOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        BatchMatMulOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<BatchMatMulOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for BatchMatMulOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("BatchMatMulOptions");
+        ds.field("adj_x", &self.adj_x());
+        ds.field("adj_y", &self.adj_y());
+        ds.finish()
+    }
+}
+pub enum GeluOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct GeluOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for GeluOptions<'a> {
+    type Inner = GeluOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> GeluOptions<'a> {
+    pub const VT_APPROXIMATE: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        GeluOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args GeluOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<GeluOptions<'bldr>> {
+        let mut builder = GeluOptionsBuilder::new(_fbb);
+        builder.add_approximate(args.approximate);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn approximate(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<bool>(GeluOptions::VT_APPROXIMATE, Some(false)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for GeluOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<bool>("approximate", Self::VT_APPROXIMATE, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct GeluOptionsArgs {
+    pub approximate: bool,
+}
+impl<'a> Default for GeluOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        GeluOptionsArgs { approximate: false }
+    }
+}
+
+pub struct GeluOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GeluOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_approximate(&mut self, approximate: bool) {
+        self.fbb_.push_slot::<bool>(GeluOptions::VT_APPROXIMATE, approximate, false);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> GeluOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        GeluOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<GeluOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for GeluOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("GeluOptions");
+        ds.field("approximate", &self.approximate());
         ds.finish()
     }
 }

@@ -24,6 +24,16 @@ pub enum RawOptions {
     Concatenation(ConcatOptions),
     /// Of ADD.
     Add(AddOptions),
+    /// Of SUB.
+    Sub(AddOptions),
+    /// Of MUL.
+    Mul(MulOptions),
+    /// Of LEAKY_RELU.
+    LeakyRelu(LeakyReluOptions),
+    /// Of BATCH_MATMUL.
+    BatchMatMul(BatchMatMulOptions),
+    /// Of GELU.
+    Gelu(GeluOptions),
     /// Of RESHAPE.
     Reshape(ReshapeOptions),
     /// Of MEAN, SUM, REDUCE_MAX and their like.
@@ -120,13 +130,43 @@ pub struct ConcatOptions {
     pub fused_activation: i8,
 }
 
-/// Of ADD.
+/// Of ADD and SUB.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct AddOptions {
     pub fused_activation: i8,
     /// int16 only: scales are powers of two.
     pub pot_scale_int16: bool,
+}
+
+/// Of MUL.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct MulOptions {
+    pub fused_activation: i8,
+}
+
+/// Of LEAKY_RELU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeakyReluOptions {
+    /// Slope below 0.
+    pub alpha: f32,
+}
+
+/// Of BATCH_MATMUL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchMatMulOptions {
+    /// The first factor is transposed.
+    pub adj_x: bool,
+    /// The second factor is transposed.
+    pub adj_y: bool,
+}
+
+/// Of GELU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GeluOptions {
+    /// By tanh instead of the error function.
+    pub approximate: bool,
 }
 
 /// Of RESHAPE.
@@ -255,6 +295,28 @@ fn plain(op: &Operator) -> Option<RawOptions> {
             let fused_activation = o.fused_activation_function();
             let pot_scale_int16 = o.pot_scale_int16();
             RawOptions::Add(AddOptions { fused_activation, pot_scale_int16 })
+        }
+        Kind::SubOptions => {
+            let o = op.builtin_options_as_sub_options()?;
+            let fused_activation = o.fused_activation_function();
+            let pot_scale_int16 = o.pot_scale_int16();
+            RawOptions::Sub(AddOptions { fused_activation, pot_scale_int16 })
+        }
+        Kind::MulOptions => {
+            let o = op.builtin_options_as_mul_options()?;
+            RawOptions::Mul(MulOptions { fused_activation: o.fused_activation_function() })
+        }
+        Kind::LeakyReluOptions => {
+            let alpha = op.builtin_options_as_leaky_relu_options()?.alpha();
+            RawOptions::LeakyRelu(LeakyReluOptions { alpha })
+        }
+        Kind::BatchMatMulOptions => {
+            let o = op.builtin_options_as_batch_mat_mul_options()?;
+            RawOptions::BatchMatMul(BatchMatMulOptions { adj_x: o.adj_x(), adj_y: o.adj_y() })
+        }
+        Kind::GeluOptions => {
+            let approximate = op.builtin_options_as_gelu_options()?.approximate();
+            RawOptions::Gelu(GeluOptions { approximate })
         }
         Kind::ReshapeOptions => {
             let o = op.builtin_options_as_reshape_options()?;
