@@ -215,20 +215,20 @@ impl Walk<'_> {
 
     /// `d` = the bits of `v`, which may be a literal.
     pub fn copy_vector(&mut self, d: u8, v: Value) -> Result<()> {
-        let m = self.m;
-        match (self.loc(v), self.plan.class(v).clone()) {
+        let (m, plan) = (self.m, self.plan);
+        match (self.loc(v), plan.class(v)) {
             (Loc::Vector(from), _) => {
                 if from != d {
                     let ops = [m.vector(d).into(), m.vector(from).into()];
                     self.asm.op(m.code(MOVE), &ops);
                 }
             }
-            (_, Class::Literal(literal)) => match self.resident(&literal) {
+            (_, Class::Literal(literal)) => match self.resident(literal) {
                 Some(r) => {
                     let ops = [m.vector(d).into(), m.vector(r).into()];
                     self.asm.op(m.code(MOVE), &ops);
                 }
-                None => self.materialize(d, &literal),
+                None => self.materialize(d, literal),
             },
             _ => return Err(self.fail("a value is read before it is made")),
         }

@@ -65,6 +65,8 @@ pub(super) struct Plan<'a> {
     schedule: Schedule,
     /// All live ops in order, loops before their bodies.
     pub order: Vec<OpId>,
+    /// The end of the outermost loop around each position.
+    outermost_end: Vec<u32>,
     /// Values read last at each position.
     pub expiring: Vec<SmallVec<[Value; 2]>>,
     /// Loop variables whose value is read.
@@ -83,11 +85,13 @@ impl<'a> Plan<'a> {
             span: SecondaryMap::new(),
             schedule: Schedule::new(kernel),
             order: vec![],
+            outermost_end: vec![],
             expiring: vec![],
             counted: SecondaryMap::new(),
             group: SecondaryMap::new(),
         };
         plan.number(kernel.body, &mut 0);
+        plan.find_outermost_loops();
         plan.classify();
         plan.find_folds();
         plan.find_masks();
@@ -148,6 +152,13 @@ impl<'a> Plan<'a> {
             }
         }
         self.expiring.resize(*next as usize, SmallVec::new());
+    }
+
+    fn find_outermost_loops(&mut self) {
+        for op in self.ops(self.kernel.body).to_vec() {
+            let span = self.span[op];
+            self.outermost_end.resize(span.end as usize + 1, span.end);
+        }
     }
 
     fn classify(&mut self) {
@@ -228,8 +239,7 @@ impl<'a> Plan<'a> {
 
     /// The last position of the outermost loop around a position; itself outside of loops.
     pub fn end_of_outermost_loop(&self, at: u32) -> u32 {
-        let top = self.ops(self.kernel.body).iter();
-        top.map(|&op| self.span[op]).find(|s| s.start <= at && at <= s.end).map_or(at, |s| s.end)
+        self.outermost_end[at as usize]
     }
 
     /// The kind of register that a value of this type is in.

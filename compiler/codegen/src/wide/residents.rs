@@ -115,11 +115,12 @@ impl Chosen<'_> {
             }
             at += n;
         }
-        while outside.len() > 1 {
-            if self.take(literal, outside[0].at, outside[outside.len() - 1].at) {
-                return;
-            }
-            outside.remove(0);
+        // The longest run of them that ends with the last.
+        let fits = |w: &&[&Use]| self.pressure.most(w[0].at, w[1].at) < self.limit;
+        let run = outside.windows(2).rev().take_while(fits).count();
+        if run > 0 {
+            let last = outside.len() - 1;
+            self.take(literal, outside[last - run].at, outside[last].at);
         }
     }
 

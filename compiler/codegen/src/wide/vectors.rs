@@ -94,9 +94,10 @@ impl Walk<'_> {
 
     /// The register of a vector or float; a literal gets one for this op.
     pub fn register(&mut self, v: Value) -> Result<u8> {
-        match (self.loc(v), self.plan.class(v).clone()) {
+        let plan = self.plan;
+        match (self.loc(v), plan.class(v)) {
             (Loc::Vector(r), _) => Ok(r),
-            (_, Class::Literal(literal)) => self.literal_register(&literal),
+            (_, Class::Literal(literal)) => self.literal_register(literal),
             _ => Err(self.fail("a value is read before it is made")),
         }
     }
@@ -122,15 +123,16 @@ impl Walk<'_> {
 
     /// A vector as an operand that may be memory; `broadcast` as in [`Forms`].
     pub fn operand(&mut self, v: Value, broadcast: usize) -> Result<Operand> {
-        match self.plan.class(v).clone() {
-            Class::Folded(load) => {
+        let plan = self.plan;
+        match plan.class(v) {
+            &Class::Folded(load) => {
                 let mem = self.address(load)?;
                 let kind = self.plan.kernel.kind(load);
                 let repeated = matches!(kind, qcc_ir::OpKind::Loop(Op::LoadSplat32(_)));
                 Ok(if repeated { Operand::Repeated(mem) } else { Operand::Mem(mem) })
             }
-            Class::Literal(literal) if self.resident(&literal).is_none() => {
-                Ok(self.literal_operand(&literal, broadcast))
+            Class::Literal(literal) if self.resident(literal).is_none() => {
+                Ok(self.literal_operand(literal, broadcast))
             }
             _ => Ok(self.m.vector(self.register(v)?).into()),
         }
@@ -149,10 +151,11 @@ impl Walk<'_> {
 
     /// A float scalar as an operand that may be memory.
     pub fn float_operand(&mut self, v: Value) -> Result<Operand> {
-        match self.plan.class(v).clone() {
-            Class::Folded(load) => Ok(self.address(load)?.into()),
-            Class::Literal(literal) if self.resident(&literal).is_none() => {
-                Ok(Mem::Literal(literal, self.plan.lanes(v).0.size()).into())
+        let plan = self.plan;
+        match plan.class(v) {
+            &Class::Folded(load) => Ok(self.address(load)?.into()),
+            Class::Literal(literal) if self.resident(literal).is_none() => {
+                Ok(Mem::Literal(literal.clone(), self.plan.lanes(v).0.size()).into())
             }
             _ => Ok(xmm(self.register(v)?).into()),
         }
@@ -451,8 +454,9 @@ impl Walk<'_> {
             _ => 3,
         };
         let from_memory = [PBROADCASTB, PBROADCASTW, PBROADCASTD, PBROADCASTQ][lane];
-        match (self.plan.class(x).clone(), self.loc(x)) {
-            (Class::Folded(load), _) => {
+        let plan = self.plan;
+        match (plan.class(x), self.loc(x)) {
+            (&Class::Folded(load), _) => {
                 let from = self.address(load)?;
                 let d = self.define_vector(v)?;
                 self.v2(from_memory, d, from);

@@ -61,6 +61,8 @@ pub(super) struct Walk<'a> {
     residents: &'a [Resident],
     started: usize,
     resident: IndexMap<Literal, (u8, u32)>,
+    /// The first end among those.
+    next_end: u32,
     /// Vector registers to release when the op is done.
     temps: Vec<u8>,
     /// The current position.
@@ -108,6 +110,7 @@ impl<'a> Walk<'a> {
             residents,
             started: 0,
             resident: IndexMap::new(),
+            next_end: u32::MAX,
             temps: vec![],
             at: 0,
         }
@@ -197,6 +200,7 @@ impl<'a> Walk<'a> {
             let r = self.take_vector(None)?;
             self.materialize(r, &next.literal);
             self.resident.insert(next.literal.clone(), (r, next.to));
+            self.next_end = self.next_end.min(next.to);
         }
         Ok(())
     }
@@ -204,6 +208,9 @@ impl<'a> Walk<'a> {
     /// Releases what is not needed behind `at`.
     fn end(&mut self, at: u32) {
         self.release_dying(at);
+        if at < self.next_end {
+            return;
+        }
         let vectors = &mut self.vectors;
         self.resident.retain(|_, &mut (r, to)| {
             if to <= at {
@@ -211,6 +218,7 @@ impl<'a> Walk<'a> {
             }
             to > at
         });
+        self.next_end = self.resident.values().map(|r| r.1).min().unwrap_or(u32::MAX);
     }
 
     /// Releases parameters that nothing reads behind `at`, the end of an op or loop.
