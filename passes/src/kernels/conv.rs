@@ -556,36 +556,45 @@ pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
     }
 }
 
-/// Weights `w[o][row][run][byte]` in the order that [`Conv`] reads them. `w` gives the weight of
-/// (output channel, kernel row, run, byte of the run).
-pub fn pack_weights(conv: &Conv, w: &dyn Fn(u64, u64, u64, u64) -> i8) -> Vec<u8> {
+/// Weights in the order that [`Conv`] reads them. `run` appends the bytes of one run: of an output
+/// channel, in a kernel row.
+pub fn pack_weights(conv: &Conv, run: &dyn Fn([u64; 3], &mut Vec<u8>)) -> Vec<u8> {
     let t = &conv.taps;
     let bytes = conv.panels().iter().map(|p| conv.weight_bytes(p.1)).sum::<u64>();
     let mut out = Vec::with_capacity(bytes as usize);
-    let weight = |o: u64, row: u64, run: u64, byte: u64| {
-        if o < conv.channels() && byte < t.bytes { w(o, row, run, byte) } else { 0 }
-    };
+    let whole = 4 * t.groups() as usize;
+    // The runs of all channels of a panel, each filled up with zeros to whole groups.
+    let mut runs: Vec<u8> = Vec::new();
     for (start, shape) in conv.panels() {
-        let channels: Vec<u64> = (0..shape.slots()).map(|s| start + shape.channel(s)).collect();
         for row in 0..t.rows.0 {
-            for run in 0..t.runs.0 {
-                for g in 0..t.groups() {
-                    let at = |o: u64, i: u64| weight(o, row, run, 4 * g + i);
-                    if conv.dot != Dot::I16 {
-                        for &o in &channels {
-                            out.extend((0..4).map(|i| at(o, i) as u8));
-                        }
-                        continue;
+            for r in 0..t.runs.0 {
+                runs.clear();
+                for slot in 0..shape.slots() {
+                    let (channel, end) = (start + shape.channel(slot), runs.len() + whole);
+                    if channel < conv.channels() {
+                        run([channel, row, r], &mut runs);
                     }
-                    for pair in 0..2 {
-                        for &o in &channels {
-                            let two = [0, 1].map(|k| i16::from(at(o, 2 * pair + k)));
-                            out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
-                        }
-                    }
+                    runs.resize(end, 0);
                 }
+                interleave_runs(&runs, whole, conv.dot, &mut out);
             }
         }
     }
     out
+}
+
+/// Groups of four bytes of each run in turn; as two pairs of int16 for [`Dot::I16`].
+fn interleave_runs(runs: &[u8], whole: usize, dot: Dot, out: &mut Vec<u8>) {
+    for g in (0..whole).step_by(4) {
+        if dot != Dot::I16 {
+            runs.chunks(whole).for_each(|run| out.extend_from_slice(&run[g..g + 4]));
+            continue;
+        }
+        for pair in [g, g + 2] {
+            for run in runs.chunks(whole) {
+                let two = [run[pair], run[pair + 1]].map(|b| i16::from(b as i8));
+                out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
+            }
+        }
+    }
 }

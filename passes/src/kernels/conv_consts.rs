@@ -42,19 +42,9 @@ pub(super) fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, Strin
 pub(super) fn accumulator_ranges(layer: &Layer, channels: &[Channel]) -> Vec<(i64, i64)> {
     let (x_min, x_max) = layer.x.dtype.min_max();
     let w = Weights::new(layer);
-    let taps = (layer.w_view.shape[1], layer.w_view.shape[2], layer.w_view.shape[3]);
     let range = |(o, c): (usize, &Channel)| {
-        let (mut lo, mut hi) = (c.bias, c.bias);
-        for kh in 0..taps.0 {
-            for kw in 0..taps.1 {
-                for i in 0..taps.2 {
-                    let v = w.at(o as u64, kh, kw, i) - i64::from(layer.w_zp);
-                    lo += (v * x_min).min(v * x_max);
-                    hi += (v * x_min).max(v * x_max);
-                }
-            }
-        }
-        (lo, hi)
+        let (below, above) = w.sums(layer, o as u64);
+        (c.bias + above * x_min + below * x_max, c.bias + above * x_max + below * x_min)
     };
     channels.iter().enumerate().map(range).collect()
 }
@@ -64,12 +54,43 @@ pub(super) struct Weights<'a> {
     bytes: &'a [u8],
     pub(super) dtype: DType,
     strides: &'a [u64],
+    /// Input channels per output channel.
+    channels: u64,
 }
 
 impl<'a> Weights<'a> {
     pub(super) fn new(layer: &'a Layer) -> Self {
         let w = layer.w.as_ref().expect("the caller checked that weights are constant");
-        Weights { bytes: w.bytes(), dtype: w.dtype(), strides: &layer.w_view.strides }
+        let (strides, channels) = (&layer.w_view.strides, layer.w_view.shape[3]);
+        Weights { bytes: w.bytes(), dtype: w.dtype(), strides, channels }
+    }
+    /// Sums of the negative and of the positive weights (less their zero point) of an output
+    /// channel.
+    fn sums(&self, layer: &Layer, o: u64) -> (i64, i64) {
+        let (kh, kw) = (layer.w_view.shape[1], layer.w_view.shape[2]);
+        let (mut below, mut above) = (0, 0);
+        let mut add = |v: i64| if v < 0 { below += v } else { above += v };
+        let zp = i64::from(layer.w_zp);
+        let mut bytes = Vec::new();
+        for (kh, kw) in (0..kh).flat_map(|h| (0..kw).map(move |w| (h, w))) {
+            if self.dtype == DType::I8 {
+                bytes.clear();
+                self.channels_of(o, kh, kw, &mut bytes);
+                bytes.iter().for_each(|&b| add(i64::from(b as i8) - zp));
+            } else {
+                (0..self.channels).for_each(|i| add(self.at(o, kh, kw, i) - zp));
+            }
+        }
+        (below, above)
+    }
+    /// Appends all input channels of a tap of int8 weights.
+    pub(super) fn channels_of(&self, o: u64, kh: u64, kw: u64, out: &mut Vec<u8>) {
+        let s = self.strides;
+        let at = (o * s[0] + kh * s[1] + kw * s[2]) as usize;
+        match s[3] {
+            1 => out.extend_from_slice(&self.bytes[at..at + self.channels as usize]),
+            step => out.extend((0..self.channels).map(|i| self.bytes[at + (i * step) as usize])),
+        }
     }
     pub(super) fn at(&self, o: u64, kh: u64, kw: u64, i: u64) -> i64 {
         let s = self.strides;

@@ -300,10 +300,12 @@ fn gemm_call(
 ) -> Call {
     let w = Weights::new(layer);
     let in_group = layer.w_view.shape[3];
-    let merged = conv.taps.runs.0 != layer.w_view.shape[2];
-    let weights = super::conv::pack_weights(&conv, &|o, row, run, byte| {
-        let (kw, i) = if merged { (byte / in_group, byte % in_group) } else { (run, byte) };
-        w.at(first + o, row, kw, i) as i8
+    // A merged run goes over all columns of a kernel row.
+    let columns = layer.w_view.shape[2] / conv.taps.runs.0;
+    let weights = super::conv::pack_weights(&conv, &|[o, row, run], out| {
+        for kw in run * columns..(run + 1) * columns {
+            w.channels_of(first + o, row, kw, out);
+        }
     });
     let mut args = vec![
         Arg::Value { value: site.operand(0), offset: group * in_group },
