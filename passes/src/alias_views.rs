@@ -14,10 +14,10 @@
 
 use crate::analysis::placement::{CopyNeeded, place};
 use crate::consts::{const_id, is_const};
-use crate::int_ops::int_op;
+use crate::int_ops::{ViewOp, view_of};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use qcc_ir::dialect::core::Const;
-use qcc_ir::dialect::int::{self, Op};
+use qcc_ir::dialect::int;
 use qcc_ir::{Func, FuncId, Level, Module};
 
 /// See the module's documentation.
@@ -82,7 +82,7 @@ fn insert_copy(m: &mut Module, ctx: &mut PassContext, func: FuncId, needed: &Cop
 
 fn fold_const_reshapes(f: &mut Func) {
     for op in f.body_ops().to_vec() {
-        if !matches!(int_op(f, op), Some(Op::Reshape(_))) {
+        if view_of(f, op) != Some(ViewOp::Reshape) {
             continue;
         }
         let (x, y) = (f.operands(op)[0], f.result(op));

@@ -14,12 +14,11 @@
 //! ```
 
 use crate::analysis::bytes::{Content, Memory, overlap, spans};
-use crate::int_ops::int_op;
+use crate::int_ops::{ViewOp, view_of};
 use crate::plan_memory::works_in_place;
 use crate::{Diagnostic, Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::core;
-use qcc_ir::dialect::int::Op;
 use qcc_ir::{Func, Layout, Level, Module, OpId, OpKind, Space, TensorType, Value};
 
 /// See the module's documentation.
@@ -151,11 +150,11 @@ impl<'a> Checker<'a> {
 
     fn define(&mut self, op: OpId, y: Value) -> Result<(), String> {
         let f = self.f;
-        let content = match int_op(f, op) {
-            Some(Op::Reshape(_)) => self.content(f.operands(op)[0])?.clone(),
-            Some(Op::Slice(s)) => self.sliced(f.operands(op)[0], y, &s.start)?,
-            Some(Op::Concat(c)) => self.concatenated(op, y, c.axis as usize)?,
-            Some(Op::Pad(p)) if self.pads_in_place(op) => return self.pad(op, y, &p.low),
+        let content = match view_of(f, op) {
+            Some(ViewOp::Reshape) => self.content(f.operands(op)[0])?.clone(),
+            Some(ViewOp::Slice(start)) => self.sliced(f.operands(op)[0], y, start)?,
+            Some(ViewOp::Concat(axis)) => self.concatenated(op, y, axis)?,
+            Some(ViewOp::Pad(low)) if self.pads_in_place(op) => return self.pad(op, y, low),
             _ => return self.write_fresh(y),
         };
         self.contents.insert(y, content);
@@ -197,14 +196,14 @@ impl<'a> Checker<'a> {
 
     /// Does the input lie in the middle of the result, so that only the border is written?
     fn pads_in_place(&self, op: OpId) -> bool {
-        let Some(Op::Pad(p)) = int_op(self.f, op) else {
+        let Some(ViewOp::Pad(low)) = view_of(self.f, op) else {
             return false;
         };
         let (x, y) = (self.f.operands(op)[0], self.f.result(op));
         let (Ok((_, x)), Ok((_, y))) = (self.layout(x), self.layout(y)) else {
             return false;
         };
-        *x == middle(y, &p.low)
+        *x == middle(y, low)
     }
 
     fn reads_nothing(&self, op: OpId) -> bool {
@@ -232,7 +231,7 @@ impl<'a> Checker<'a> {
 
 /// Ops that write nothing: their results are bytes of their operands.
 fn only_renames(f: &Func, op: OpId) -> bool {
-    matches!(int_op(f, op), Some(Op::Reshape(_) | Op::Slice(_) | Op::Concat(_)))
+    matches!(view_of(f, op), Some(ViewOp::Reshape | ViewOp::Slice(_) | ViewOp::Concat(_)))
 }
 
 /// The layout of a block of a tensor at `layout`.

@@ -9,12 +9,14 @@
 //!
 //! Kernels then read without bounds checks, and `plan-memory` lets the producer of %x write into
 //! the middle of %p. A max pool pads with the smallest code, which is never the largest in a window
-//! that touches the image. Average pools keep their padding: it counts taps. Equal pads are shared.
+//! that touches the image. Float convolutions of known, finite weights are padded with 0.0. Average pools keep their padding: it counts taps. Equal pads are shared.
 
+use crate::consts::const_tensor;
 use crate::int_ops::{Conv, conv_of, dtype_of, int_op, store_conv};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::int::{self, Op};
+use qcc_ir::dialect::nn;
 use qcc_ir::{Func, FuncId, Level, Module, OpId, OpKind, TensorType, Value};
 
 /// See the module's documentation.
@@ -35,7 +37,11 @@ type Pads = IndexMap<(Value, [u32; 4], i32), Value>;
 fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     for func in m.funcs.keys().collect::<Vec<_>>() {
         let mut pads = Pads::new();
+        let mut zeros = FloatPads::new();
         for op in m.funcs[func].body_ops().to_vec() {
+            if let Some(why) = expand_float(m, func, op, &mut zeros) {
+                skipped(m, ctx, (func, op), why);
+            }
             match expand(&mut m.funcs[func], op, &mut pads) {
                 Expanded::Done | Expanded::NotPadded => {}
                 Expanded::Not(why) => skipped(m, ctx, (func, op), why),
@@ -43,6 +49,61 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         }
     }
     Ok(())
+}
+
+/// Inputs of float convolutions padded with zeros so far.
+type FloatPads = IndexMap<(Value, [u32; 4]), Value>;
+
+/// Padding of a float convolution; why it stays, if it does. A product with 0.0 changes no sum of
+/// products that begins at 0 — unless the weight is infinite or no number.
+fn expand_float(
+    m: &mut Module,
+    func: FuncId,
+    op: OpId,
+    pads: &mut FloatPads,
+) -> Option<&'static str> {
+    let pad = float_pad(m.funcs[func].kind(op)).filter(|pad| *pad != [0; 4])?;
+    let (x, w) = (m.funcs[func].operands(op)[0], m.funcs[func].operands(op)[1]);
+    let finite = |t: qcc_runtime::Tensor| t.to_f64_vec().iter().all(|w| w.is_finite());
+    if !const_tensor(m, &m.funcs[func], w).is_some_and(finite) {
+        return Some("its weights are not all known and finite");
+    }
+    let f = &mut m.funcs[func];
+    let Some(ty) = pad_type(f, x, pad) else {
+        return Some("its input is not [N,H,W,C] or too large");
+    };
+    let padded = match pads.get(&(x, pad)) {
+        Some(&padded) => padded,
+        None => {
+            let (low, high) = low_high(pad);
+            let kind = nn::Pad { low, high, mode: nn::PadMode::Constant, value: 0.0 };
+            let new = f.create_op(kind, &[x], &[ty.into()], &[], f.op(op).loc);
+            f.insert_before(op, new);
+            f.result(new)
+        }
+    };
+    pads.insert((x, pad), padded);
+    f.set_operand(op, 0, padded);
+    match f.kind_mut(op) {
+        OpKind::Nn(nn::Op::Conv2d(o)) => o.pad = [0; 4],
+        OpKind::Nn(nn::Op::DepthwiseConv2d(o)) => o.pad = [0; 4],
+        _ => {}
+    }
+    None
+}
+
+fn float_pad(kind: &OpKind) -> Option<[u32; 4]> {
+    match kind {
+        OpKind::Nn(nn::Op::Conv2d(o)) => Some(o.pad),
+        OpKind::Nn(nn::Op::DepthwiseConv2d(o)) => Some(o.pad),
+        _ => None,
+    }
+}
+
+/// Elements before and after in each dimension of `[N,H,W,C]`.
+fn low_high(pad: [u32; 4]) -> (Vec<u64>, Vec<u64>) {
+    let [top, bottom, left, right] = pad.map(u64::from);
+    (vec![0, top, left, 0], vec![0, bottom, right, 0])
 }
 
 fn skipped(m: &Module, ctx: &mut PassContext, (func, op): (FuncId, OpId), why: &str) {
@@ -123,8 +184,7 @@ pub(crate) fn insert_pad(
     (pad, value): ([u32; 4], i32),
     ty: TensorType,
 ) -> Value {
-    let [top, bottom, left, right] = pad.map(u64::from);
-    let (low, high) = (vec![0, top, left, 0], vec![0, bottom, right, 0]);
+    let (low, high) = low_high(pad);
     let (x, loc) = (f.operands(op)[0], f.op(op).loc);
     let kind = int::Pad { low, high, value };
     let new = f.create_op(kind, &[x], &[ty.into()], &[], loc);

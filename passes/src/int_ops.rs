@@ -2,6 +2,7 @@
 //! output clamp of every op that has one.
 
 use qcc_ir::dialect::int::{Op, Rescale};
+use qcc_ir::dialect::nn;
 use qcc_ir::{DType, Func, OpId, OpKind, Value};
 use qcc_runtime::Tensor;
 
@@ -183,6 +184,44 @@ pub fn int_op(f: &Func, op: OpId) -> Option<&Op> {
         OpKind::Int(op) => Some(op),
         _ => None,
     }
+}
+
+/// An op of either dialect that moves no bytes where its operands lie in the right places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ViewOp<'a> {
+    /// The same bytes under another shape.
+    Reshape,
+    /// The block that starts here.
+    Slice(&'a [u64]),
+    /// Side by side along an axis.
+    Concat(usize),
+    /// So many elements of a constant before in each dimension.
+    Pad(&'a [u64]),
+}
+
+/// The op as a view, if it is one.
+pub fn view_of(f: &Func, op: OpId) -> Option<ViewOp<'_>> {
+    match f.kind(op) {
+        OpKind::Int(Op::Reshape(_)) | OpKind::Nn(nn::Op::Reshape(_)) => Some(ViewOp::Reshape),
+        OpKind::Int(Op::Slice(s)) => Some(ViewOp::Slice(&s.start)),
+        OpKind::Nn(nn::Op::Slice(s)) if s.step.iter().all(|&s| s == 1) => {
+            Some(ViewOp::Slice(&s.start))
+        }
+        OpKind::Int(Op::Concat(c)) => Some(ViewOp::Concat(c.axis as usize)),
+        OpKind::Nn(nn::Op::Concat(c)) => Some(ViewOp::Concat(c.axis as usize)),
+        OpKind::Int(Op::Pad(p)) => Some(ViewOp::Pad(&p.low)),
+        OpKind::Nn(nn::Op::Pad(p)) if p.mode == nn::PadMode::Constant => Some(ViewOp::Pad(&p.low)),
+        OpKind::Nn(nn::Op::Transpose(t)) => keeps_order(f, op, &t.perm).then_some(ViewOp::Reshape),
+        _ => None,
+    }
+}
+
+/// Does a transpose move only dimensions of extent 1?
+fn keeps_order(f: &Func, op: OpId, perm: &[u32]) -> bool {
+    let Some(x) = f.operands(op).first().and_then(|&x| f.ty(x).as_tensor()) else { return false };
+    let long = |d: &&u32| x.shape.get(**d as usize).is_some_and(|&n| n != 1);
+    let moved: Vec<&u32> = perm.iter().filter(long).collect();
+    moved.is_sorted()
 }
 
 /// The element type of a tensor value.

@@ -12,6 +12,7 @@
 //! time (see [`crate::kernels::split`]). `main` takes the arena, the inputs and the outputs as buffers.
 
 use crate::consts::const_id;
+use crate::int_ops::{ViewOp, view_of};
 use crate::kernels::moves::{Change, Copy, Fill};
 use crate::kernels::site::Site;
 use crate::kernels::split::Tasks;
@@ -138,8 +139,10 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
 
 /// Float ops, and ops that move elements of any type.
 fn lower_nn(site: &Site, op: &nn::Op) -> Result<Vec<Call>, String> {
+    if view_of(site.func, site.op) == Some(ViewOp::Reshape) {
+        return reshape(site);
+    }
     match op {
-        nn::Op::Reshape(_) => reshape(site),
         nn::Op::Concat(o) => Ok(concat(site, o.axis as usize)),
         nn::Op::Slice(o) if o.step.iter().all(|&s| s == 1) => {
             Ok(slice(site, &int::Slice { start: o.start.clone() }))

@@ -13,9 +13,10 @@
 //! inputs and outputs stay; their types lose scale and zero point.
 
 use crate::{Diagnostic, Diagnostics, Drift, LevelSet, Pass, PassContext};
-use qcc_ir::dialect::{OpKind, core};
+use qcc_ir::dialect::{OpKind, core, nn};
+use qcc_ir::numerics::float::code_of;
 use qcc_ir::numerics::{IntForm, Operand, derive, storage_type};
-use qcc_ir::{FuncId, Level, Module, OpId, Type, Value};
+use qcc_ir::{Func, FuncId, Level, Module, OpId, Type, Value};
 use qcc_runtime::Tensor;
 
 /// See the module's documentation.
@@ -102,9 +103,22 @@ fn constant(m: &mut Module, func: FuncId, op: OpId, t: &Tensor) -> Value {
     f.result(new)
 }
 
+/// The border of a quantized tensor becomes that of codes.
+fn pad_with_code(f: &mut Func, op: OpId) {
+    let OpKind::Nn(nn::Op::Pad(pad)) = f.kind(op) else { return };
+    let ty = f.ty(f.result(op)).as_tensor();
+    let code = ty.and_then(|t| t.quant_type()).and_then(|q| code_of(pad.value, q).ok());
+    if let (Some(code), OpKind::Nn(nn::Op::Pad(pad))) = (code, f.kind_mut(op)) {
+        pad.value = code as f32;
+    }
+}
+
 /// Parameters and constants become plain integers.
 fn forget_parameters(m: &mut Module, func: FuncId) {
     let f = &mut m.funcs[func];
+    for op in f.walk() {
+        pad_with_code(f, op);
+    }
     let mut values = f.params().to_vec();
     values.extend(f.walk().iter().flat_map(|&op| f.results(op).to_vec()));
     for v in values {

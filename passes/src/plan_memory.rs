@@ -28,7 +28,8 @@ use crate::{
 use indexmap::IndexMap;
 use petgraph::graph::{NodeIndex, UnGraph};
 use qcc_ir::dialect::int::Op;
-use qcc_ir::{Func, Layout, Level, Module, OpId, Space, TensorType, Type, Value};
+use qcc_ir::dialect::nn;
+use qcc_ir::{Func, Layout, Level, Module, OpId, OpKind, Space, TensorType, Type, Value};
 use std::sync::Arc;
 
 /// See the module's documentation.
@@ -227,6 +228,9 @@ impl Plan {
 
 /// Ops that make element i of the result from element i of each operand (or of a smaller one).
 pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
+    if let OpKind::Nn(op) = f.kind(op) {
+        return float_works_in_place(op);
+    }
     match int_op(f, op) {
         Some(Op::Add(_) | Op::Lut(_) | Op::Clamp(_) | Op::FlipSign(_) | Op::Requantize(_)) => true,
         Some(Op::AddFloat(_) | Op::Mul(_) | Op::PairLut(_)) => true,
@@ -253,6 +257,27 @@ pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
         )
         | None => false,
     }
+}
+
+/// Elementwise ops, and those that read a row for the last time where they write it.
+fn float_works_in_place(op: &nn::Op) -> bool {
+    use nn::Op::*;
+    matches!(
+        op,
+        Unary(_)
+            | Activation(_)
+            | Add(_)
+            | Sub(_)
+            | Mul(_)
+            | Div(_)
+            | Binary(_)
+            | BatchNorm(_)
+            | FakeQuant(_)
+            | QuantizeAndDequantize(_)
+            | Softmax(_)
+            | LogSoftmax(_)
+            | LayerNorm(_)
+    )
 }
 
 fn same_block(f: &Func, x: Value, y: Value) -> bool {

@@ -497,3 +497,98 @@ fn concat(random: &mut Random) -> Case {
     case.results[0].0 = y;
     case
 }
+
+/// A module of several float ops, many of them views of others' results.
+pub fn chain(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let mut m = Module::new("chain", Level::Quant, Numerics::TfLite);
+    let s = image(&mut random);
+    let params = [Type::tensor(&s, DType::F32)];
+    let b = Builder::add_func(&mut m, "main", FuncKind::Main, &params);
+    let x = b.param(0);
+    let mut c = Chain { random, b, values: vec![x] };
+    for _ in 0..c.random.range(2, 7) {
+        c.step();
+    }
+    let n = c.values.len();
+    let mut results = vec![c.values[n - 1]];
+    let other = c.pick();
+    if other != results[0] && other != c.values[0] && c.random.one_in(2) {
+        results.push(other);
+    }
+    c.b.ret(&results);
+    m
+}
+
+struct Chain<'m> {
+    random: Random,
+    b: Builder<'m>,
+    values: Vec<qcc_ir::Value>,
+}
+
+impl Chain<'_> {
+    fn pick(&mut self) -> qcc_ir::Value {
+        let n = self.values.len();
+        if self.random.one_in(3) { self.random.pick(&self.values) } else { self.values[n - 1] }
+    }
+    fn shape(&self, v: qcc_ir::Value) -> Vec<u64> {
+        self.b.ty(v).as_tensor().expect("all values are tensors").shape.to_vec()
+    }
+    fn push(&mut self, kind: impl Into<OpKind>, operands: &[qcc_ir::Value], y: &[u64]) {
+        let y = self.b.op1(kind, operands, Type::tensor(y, DType::F32));
+        self.values.push(y);
+    }
+
+    fn step(&mut self) {
+        let x = self.pick();
+        let s = self.shape(x);
+        let random = &mut self.random;
+        match random.range(0, 9) {
+            0 | 1 => {
+                let f = random.pick(&[UnaryFn::Neg, UnaryFn::Abs, UnaryFn::Tanh, UnaryFn::Exp]);
+                self.push(Unary { f, alpha: 0.0, beta: 0.0 }, &[x], &s);
+            }
+            2 => {
+                let axis = random.range(0, 3) as usize;
+                let mut y = s.clone();
+                y[axis] *= 2;
+                let other = if random.one_in(3) { x } else { self.pick() };
+                let other = if self.shape(other) == s { other } else { x };
+                self.push(Concat { axis: axis as u32 }, &[x, other], &y);
+            }
+            3 => {
+                let y: Vec<u64> = s.iter().map(|&n| random.range(1, n as i64) as u64).collect();
+                let start = (0..4).map(|d| random.range(0, (s[d] - y[d]) as i64) as u64).collect();
+                self.push(Slice { start, step: vec![1; 4] }, &[x], &y);
+            }
+            4 => {
+                let (low, high) = (vec![0, 1, random.range(0, 2) as u64, 0], vec![0, 0, 1, 0]);
+                let y: Vec<u64> = (0..4).map(|d| s[d] + low[d] + high[d]).collect();
+                let mode = random.pick(&[PadMode::Constant, PadMode::Edge]);
+                self.push(Pad { low, high, mode, value: -1.5 }, &[x], &y);
+            }
+            5 => {
+                let y = [s[0], s[1] * s[2], 1, s[3]];
+                self.push(Reshape {}, &[x], &y);
+            }
+            6 => {
+                let perm = random.pick(&[[0, 2, 1, 3], [0, 1, 3, 2], [0, 3, 1, 2]]);
+                let y = perm.map(|d| s[d as usize]);
+                self.push(Transpose { perm: perm.to_vec() }, &[x], &y);
+            }
+            7 => {
+                let w = floats(random, &[4, 1, 1, s[3]]);
+                let w = self.b.constant(
+                    "w",
+                    w.bytes().to_vec(),
+                    Type::tensor(&[4, 1, 1, s[3]], DType::F32),
+                );
+                let (stride, dilation, pad) = ([1, 1], [1, 1], [0; 4]);
+                let kind = Conv2d { stride, dilation, pad, groups: 1, act: Act::Relu };
+                self.push(kind, &[x, w], &[s[0], s[1], s[2], 4]);
+            }
+            8 => self.push(Softmax { beta: 1.0 }, &[x], &s),
+            _ => self.push(Add { act: Act::None }, &[x, x], &s),
+        }
+    }
+}

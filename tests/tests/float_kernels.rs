@@ -8,7 +8,7 @@ use qcc::{Compiler, Cpu, Source, Tensor};
 use qcc_runtime::cpu::levels_of_host;
 use qcc_tests::golden::{for_all, run_jit};
 use qcc_tests::random::Random;
-use qcc_tests::random_float::{OPS, input, module};
+use qcc_tests::random_float::{OPS, chain, input, module};
 
 fn env(name: &str, otherwise: u64) -> u64 {
     let Ok(value) = std::env::var(name) else { return otherwise };
@@ -33,11 +33,13 @@ fn same(got: &[Tensor], expected: &[Tensor]) -> Result<(), String> {
     Ok(())
 }
 
+/// Case `seed` of generator `which`; the one behind the last is that of chains.
 fn check(which: usize, seed: u64) -> Result<(), String> {
-    let module = module(which, seed);
+    let name = OPS.get(which).map_or("chain", |op| op.0);
+    let module = if which < OPS.len() { module(which, seed) } else { chain(seed) };
     let text = qcc::ir::text::print(&module);
     let code = text.split("\ndata ").next().unwrap_or_default().to_string();
-    let say = |e: String| format!("{} seed {seed}: {e}\n{code}", OPS[which].0);
+    let say = |e: String| format!("{name} seed {seed}: {e}\n{code}");
     let source = Source::from_module(module, "random").map_err(|e| say(e.to_string()))?;
     let mut random = Random(!seed);
     let inputs: Vec<Vec<Tensor>> =
@@ -59,7 +61,8 @@ fn check(which: usize, seed: u64) -> Result<(), String> {
 fn code_gives_the_interpreters_bits() {
     let only = std::env::var("QCC_FLOAT_OP").ok();
     let (first, n) = (env("QCC_FLOAT_SEED", 1), env("QCC_FLOAT_CASES", 12));
-    let chosen = (0..OPS.len()).filter(|&i| only.as_deref().is_none_or(|o| o == OPS[i].0));
+    let name = |i: usize| OPS.get(i).map_or("chain", |op| op.0);
+    let chosen = (0..=OPS.len()).filter(|&i| only.as_deref().is_none_or(|o| o == name(i)));
     let cases: Vec<(usize, u64)> =
         chosen.flat_map(|i| (first..first + n).map(move |seed| (i, seed))).collect();
     for_all(&cases, |&(which, seed)| check(which, seed));

@@ -15,10 +15,11 @@
 //! and so does one of an image with short rows, whose kernels work better on dense ones; every other refusal is listed in [`Placement::copies`] and cured by an `int.copy`.
 
 use crate::consts::is_const;
-use crate::int_ops::int_op;
+use crate::int_ops::{ViewOp, view_of};
 use indexmap::{IndexMap, IndexSet};
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::int::Op;
+use qcc_ir::dialect::nn;
 use qcc_ir::{Func, Layout, OpId, OpKind, Space, TensorType, Value};
 use smallvec::SmallVec;
 
@@ -167,13 +168,13 @@ impl Placer<'_> {
             return;
         }
         let y = self.f.result(op);
-        match int_op(self.f, op) {
-            Some(Op::Reshape(_)) => self.visit_reshape(op, y),
-            Some(Op::Slice(s)) => self.visit_slice(op, y, &s.start),
-            Some(Op::Concat(c)) => self.visit_concat(op, y, c.axis as usize),
-            Some(Op::Pad(p)) => {
+        match view_of(self.f, op) {
+            Some(ViewOp::Reshape) => self.visit_reshape(op, y),
+            Some(ViewOp::Slice(start)) => self.visit_slice(op, y, start),
+            Some(ViewOp::Concat(axis)) => self.visit_concat(op, y, axis),
+            Some(ViewOp::Pad(low)) => {
                 self.own(y);
-                let home = Home::Part { base: y, start: p.low.clone() };
+                let home = Home::Part { base: y, start: low.to_vec() };
                 let short = self.has_short_rows(operands[0]);
                 match short.or_else(|| self.refusal(operands[0], &home)) {
                     None => self.grant(operands[0], home),
@@ -235,9 +236,12 @@ impl Placer<'_> {
     fn visit_plain_operands(&mut self, op: OpId) {
         for (operand, &x) in self.f.operands(op).iter().enumerate() {
             let rank = self.f.ty(x).as_tensor().map_or(0, |t| t.shape.len());
-            let strided_is_fine = match int_op(self.f, op) {
-                Some(Op::Add(_)) => true,
-                Some(Op::FullyConnected(_)) => operand == 0 && rank == 2,
+            let strided_is_fine = match self.f.kind(op) {
+                OpKind::Int(Op::Add(_)) => true,
+                OpKind::Int(Op::FullyConnected(_)) | OpKind::Nn(nn::Op::FullyConnected(_)) => {
+                    operand == 0 && rank == 2
+                }
+                OpKind::Nn(op) => operand == 0 || reads_by_strides(op),
                 _ => operand == 0,
             };
             if !strided_is_fine && !self.require_dense(x) {
@@ -279,11 +283,11 @@ impl Placer<'_> {
             if let Some(why) = self.refusal_of_one(v, def, (space, is_dense)) {
                 return Some(why);
             }
-            match int_op(self.f, def) {
-                Some(Op::Reshape(_)) if !is_dense => {
+            match view_of(self.f, def) {
+                Some(ViewOp::Reshape) if !is_dense => {
                     return Some("it is a reshape and would not be dense");
                 }
-                Some(Op::Reshape(_)) => v = self.f.operands(def)[0],
+                Some(ViewOp::Reshape) => v = self.f.operands(def)[0],
                 _ => return None,
             }
         }
@@ -307,13 +311,16 @@ impl Placer<'_> {
         if matches!(space, Space::Output(_)) && self.f.value(v).uses().len() > 1 {
             return Some("it is also read by other ops, and an output has no slack behind it");
         }
-        match int_op(self.f, def) {
-            Some(Op::Slice(_)) => Some("it is a part of another tensor"),
-            Some(Op::Mean(_) | Op::FullyConnected(_)) if !is_dense && self.is_not_matrix(v) => {
-                Some("its op writes one dense block")
-            }
-            _ => None,
+        if let Some(ViewOp::Slice(_)) = view_of(self.f, def) {
+            return Some("it is a part of another tensor");
         }
+        let block = match self.f.kind(def) {
+            OpKind::Int(Op::Mean(_) | Op::FullyConnected(_)) => self.is_not_matrix(v),
+            OpKind::Nn(nn::Op::FullyConnected(_)) => self.is_not_matrix(v),
+            OpKind::Nn(nn::Op::Mean(_) | nn::Op::Reduce(_) | nn::Op::DynamicQuantize(_)) => true,
+            _ => false,
+        };
+        (block && !is_dense).then_some("its op writes one dense block")
     }
 
     fn is_not_matrix(&self, v: Value) -> bool {
@@ -346,7 +353,7 @@ impl Placer<'_> {
             let own = home == Home::Own;
             self.out.homes.insert(v, home);
             match self.f.def_op(v) {
-                Some(def) if !own && matches!(int_op(self.f, def), Some(Op::Reshape(_))) => {
+                Some(def) if !own && view_of(self.f, def) == Some(ViewOp::Reshape) => {
                     home = Home::Same { base: v };
                     v = self.f.operands(def)[0];
                 }
@@ -371,9 +378,9 @@ impl Placer<'_> {
             if self.out.homes.contains_key(&v) {
                 return self.wished.get(&v).is_none_or(|(_, strides)| is_dense(ty, strides));
             }
-            match int_op(self.f, def) {
-                Some(Op::Reshape(_)) => return true,
-                Some(Op::Slice(_)) => {
+            match view_of(self.f, def) {
+                Some(ViewOp::Reshape) => return true,
+                Some(ViewOp::Slice(_)) => {
                     let base = self.f.operands(def)[0];
                     let whole = self.f.ty(base).as_tensor();
                     if !whole.is_some_and(|w| is_contiguous(ty, w)) {
@@ -388,6 +395,12 @@ impl Placer<'_> {
             }
         }
     }
+}
+
+/// Whether kernels read every operand by its strides.
+fn reads_by_strides(op: &nn::Op) -> bool {
+    use nn::Op::*;
+    matches!(op, Add(_) | Sub(_) | Mul(_) | Div(_) | Binary(_) | MatMul(_))
 }
 
 /// Is a block of shape `part` inside a dense tensor of shape `whole` one run of bytes?
