@@ -10,7 +10,7 @@
 
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexSet;
-use qcc_ir::dialect::{OpKind, int};
+use qcc_ir::dialect::{OpKind, int, nn};
 use qcc_ir::{Func, Level, Module, OpId, Value};
 
 /// See the module's documentation.
@@ -46,7 +46,10 @@ fn over_readers(f: &Func, v: Value) -> Vec<OpId> {
     for &op in f.body_ops().iter().rev() {
         let over = match f.kind(op) {
             OpKind::Int(Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_)) => true,
-            OpKind::Int(Reshape(_)) => over_read.contains(&f.result(op)),
+            OpKind::Nn(nn::Op::MatMulInteger(_)) => true,
+            OpKind::Int(Reshape(_)) | OpKind::Nn(nn::Op::Reshape(_)) => {
+                over_read.contains(&f.result(op))
+            }
             _ => false,
         };
         if over {

@@ -45,6 +45,10 @@ pub const OPS: &[(&str, Generator)] = &[
     ("broadcast", broadcast),
     ("gather", gather),
     ("concat", concat),
+    ("dynamic_quantize", dynamic_quantize),
+    ("matmul_integer", matmul_integer),
+    ("conv_integer", conv_integer),
+    ("resize", resize),
 ];
 
 /// The module of generator `which` for a seed.
@@ -496,6 +500,78 @@ fn concat(random: &mut Random) -> Case {
     }
     case.results[0].0 = y;
     case
+}
+
+fn dynamic_quantize(random: &mut Random) -> Case {
+    let s = shape(random);
+    let results = vec![(s.clone(), DType::U8), (vec![], DType::F32), (vec![], DType::U8)];
+    Case { kind: DynamicQuantize {}.into(), operands: vec![computed(&s)], results }
+}
+
+/// Random codes, constant most of the time if `constant`.
+fn codes(random: &mut Random, shape: &[u64], d: DType, constant: bool) -> Operand {
+    let (lo, hi) = d.min_max();
+    let near = random.one_in(2);
+    let mut t = Tensor::zeros(d, shape.iter().map(|&n| n as usize).collect::<Vec<_>>());
+    for i in 0..t.len() {
+        let v = if near { random.range(lo / 2, hi / 2) } else { random.range(lo, hi) };
+        t.set_i64(i, v);
+    }
+    (shape.to_vec(), d, (constant && !random.one_in(4)).then_some(t))
+}
+
+/// Zero points for two factors of types `d`: none, one or both.
+fn zero_points(random: &mut Random, d: [DType; 2], ends: [u64; 2]) -> Vec<Operand> {
+    (0..random.range(0, 2) as usize)
+        .map(|i| {
+            let shape = if random.one_in(2) { vec![] } else { vec![ends[i]] };
+            codes(random, &shape, d[i], i == 1)
+        })
+        .collect()
+}
+
+fn matmul_integer(random: &mut Random) -> Case {
+    let [m, k, n] = [size(random, 9), size(random, 40), size(random, 40)];
+    let lead: Vec<u64> = (0..random.range(0, 2)).map(|_| size(random, 3)).collect();
+    let d = [DType::U8, random.pick(&[DType::U8, DType::I8])];
+    let d = if random.one_in(3) { [DType::I8, d[1]] } else { d };
+    let b_lead = if random.one_in(2) { vec![] } else { part(random, &lead) };
+    let (a, b) = ([lead.clone(), vec![m, k]].concat(), [b_lead, vec![k, n]].concat());
+    let mut operands = vec![codes(random, &a, d[0], false), codes(random, &b, d[1], true)];
+    operands.extend(zero_points(random, d, [m, n]));
+    let results = vec![([lead, vec![m, n]].concat(), DType::I32)];
+    Case { kind: MatMulInteger {}.into(), operands, results }
+}
+
+fn conv_integer(random: &mut Random) -> Case {
+    let groups = if random.one_in(3) { random.range(1, 4) as u64 } else { 1 };
+    let (per_in, per_out) = (size(random, 9), size(random, 9));
+    let mut s = image(random);
+    s[3] = groups * per_in;
+    let (stride, dilation) = (strides(random), dilations(random));
+    let (taps, extents) = window(random, dilation);
+    let mut pad = pads(random, extents);
+    let [oh, ow] = outputs(&s, extents, stride, &mut pad);
+    let d = [0, 1].map(|_| random.pick(&[DType::U8, DType::I8]));
+    let n_out = groups * per_out;
+    let w = [n_out, taps[0], taps[1], per_in];
+    let mut operands = vec![codes(random, &s, d[0], false), codes(random, &w, d[1], true)];
+    operands.extend(zero_points(random, d, [1, n_out]));
+    let kind = ConvInteger { stride, dilation, pad, groups: groups as u32 }.into();
+    Case { kind, operands, results: vec![(vec![s[0], oh, ow, n_out], DType::I32)] }
+}
+
+fn resize(random: &mut Random) -> Case {
+    let s = image(random);
+    let y = [s[0], size(random, 12), size(random, 12), s[3]];
+    use ResizeCoordinates::*;
+    let coordinates = random.pick(&[Asymmetric, HalfPixel, AlignCorners]);
+    if random.one_in(2) {
+        return case(ResizeBilinear { coordinates }, vec![computed(&s)], &y);
+    }
+    use NearestRounding::*;
+    let rounding = random.pick(&[Floor, Ceil, HalfDown, HalfUp]);
+    moved(ResizeNearest { coordinates, rounding }, &s, any_type(random), &y)
 }
 
 /// A module of several float ops, many of them views of others' results.

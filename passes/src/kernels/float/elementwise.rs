@@ -4,7 +4,7 @@
 //! there is read once per row and repeated. What is left of a row goes through narrower vectors,
 //! then one by one.
 
-use super::emit::{Emit, lanes_type, load, splat};
+use super::emit::{Emit, load, splat};
 use crate::kernels::kb::{Addr, Kb};
 use crate::kernels::site::Site;
 use crate::kernels::{Call, Kernel, View, each};
@@ -294,9 +294,4 @@ fn call(site: &Site, inputs: Vec<View>, f: Element) -> Vec<Call> {
     args.push(site.arg(site.result()));
     let kernel = Elementwise { inputs, y, f, lanes: super::lanes(site) };
     vec![Call { kernel: Box::new(kernel), args }]
-}
-
-/// A vector or scalar type of f32.
-pub fn float_type(lanes: u8) -> Type {
-    lanes_type(DType::F32, lanes)
 }

@@ -12,20 +12,27 @@
 //! | `pool` | pools |
 //! | `product`, `product_lower` | convolutions, fully connected, matrix products |
 //! | `depthwise` | depthwise convolution |
+//! | `dynamic` | dynamic quantization |
+//! | `integer`, `integer_dots` | integer products with zero points |
+//! | `resize` | resizes |
 //! | `cast` | casts, arg max |
 //! | `moves` | transpose, slice, pad, broadcast, gather |
 //! | `scalar_conv` | convolutions that nothing is known about |
 
 pub mod cast;
 pub mod depthwise;
+pub mod dynamic;
 pub mod elementwise;
 pub mod emit;
+pub mod integer;
+pub mod integer_dots;
 pub mod moves;
 pub mod normalize;
 pub mod pool;
 pub mod product;
 pub mod product_lower;
 pub mod reduce;
+pub mod resize;
 pub mod row;
 pub mod scalar_conv;
 
@@ -78,7 +85,12 @@ pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
         Op::Pad(o) => moves::lower_pad(site, o),
         Op::Broadcast(_) => moves::lower_broadcast(site),
         Op::Gather(o) => moves::lower_gather(site, o),
-        other => Err(format!("'{}' has no kernel", other.spec().name)),
+        Op::DynamicQuantize(_) => dynamic::lower(site),
+        Op::MatMulInteger(_) => integer::lower_mat_mul(site),
+        Op::ConvInteger(o) => integer::lower_conv(site, o),
+        Op::ResizeBilinear(o) => resize::lower_bilinear(site, o),
+        Op::ResizeNearest(o) => resize::lower_nearest(site, o),
+        Op::Concat(_) | Op::Reshape(_) => Err("a view has no kernel".into()),
     }
 }
 

@@ -307,7 +307,7 @@ pub fn lower_mat_mul(site: &Site, op: &nn::MatMul) -> Result<Vec<Call>, String> 
 }
 
 /// Strides of the leading dimensions of a factor seen in `shape`; `bytes` per matrix if it is packed.
-fn lead_strides(v: &View, shape: &[u64], bytes: Option<u64>) -> Vec<u64> {
+pub fn lead_strides(v: &View, shape: &[u64], bytes: Option<u64>) -> Vec<u64> {
     let n = v.shape.len() - 2;
     let mut strides = v.strides[..n].to_vec();
     if let Some(bytes) = bytes {
