@@ -148,7 +148,7 @@ impl IntegerDots {
             let zp = load_wide(kb, self.zp.dtype, &zp_at, DType::I32);
             let zp = kb.splat(zp);
             for v in 0..vectors {
-                let sums = kb.load_v128(DType::I32, &at[1].at((v * 16) as i64));
+                let sums = kb.load_vec(DType::I32, &at[1].at((v * 16) as i64));
                 let off = kb.mul(zp, sums);
                 let value = kb.sub(acc[(r * vectors + v) as usize], off);
                 let y = own[2].at((r * n * 4 + v * 16) as i64);
@@ -169,7 +169,7 @@ impl IntegerDots {
         let k = self.extents()[1];
         let lane = if self.dot == Dot::I16 { DType::I16 } else { DType::I8 };
         let weights: Vec<Value> =
-            (0..vectors as i64).map(|v| kb.load_v128(lane, &w.at(16 * v))).collect();
+            (0..vectors as i64).map(|v| kb.load_vec(lane, &w.at(16 * v))).collect();
         let mut out = Vec::with_capacity(acc.len());
         for r in 0..rows {
             let x = self.repeated(kb, &a.at((r * k) as i64), count);
