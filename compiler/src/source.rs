@@ -31,7 +31,25 @@ impl Source {
         }
         let bytes = files::read_limited(path)?;
         let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
-        Source::from_bytes(&bytes, &path.display().to_string(), &stem.unwrap_or_default(), options)
+        let (file, name) = (path.display().to_string(), stem.unwrap_or_default());
+        if is_onnx(&file) {
+            return Source::import_onnx(&bytes, &file, &name, path.parent(), options);
+        }
+        Source::from_bytes(&bytes, &file, &name, options)
+    }
+
+    /// Reads an ONNX model; its external data may be in `folder`. The importer checks the shapes
+    /// that were given, which may be those of extents by name.
+    fn import_onnx(
+        bytes: &[u8],
+        file: &str,
+        name: &str,
+        folder: Option<&Path>,
+        options: &ImportOptions,
+    ) -> Result<Source> {
+        let module = qcc_import::onnx::import(bytes, &identifier(name), folder, options);
+        let module = module.map_err(|source| Error::Import { file: file.to_string(), source })?;
+        Source::from_module(module, file)
     }
 
     /// Reads the folder of a TensorFlow SavedModel.
@@ -40,7 +58,7 @@ impl Source {
         if !folder.join("saved_model.pb").exists() {
             return Err(Error::Input(format!(
                 "{file}: a folder without saved_model.pb; expected a TensorFlow SavedModel, or a \
-                 file: .tflite, .pb or .qir"
+                 file: .tflite, .onnx, .pb or .qir"
             )));
         }
         let name = folder.canonicalize().unwrap_or(folder.to_path_buf());
@@ -63,6 +81,9 @@ impl Source {
         name: &str,
         options: &ImportOptions,
     ) -> Result<Source> {
+        if is_onnx(file) {
+            return Source::import_onnx(bytes, file, name, None, options);
+        }
         let source = Source::import(bytes, file, name, options)?;
         check_shapes(&source, options)?;
         Ok(source)
@@ -88,15 +109,9 @@ impl Source {
                 module.map_err(|source| Error::Import { file: file.to_string(), source })?;
             return Source::from_module(module, file);
         }
-        for (end, what) in [(".onnx", "ONNX")] {
-            if file.ends_with(end) {
-                return Err(Error::Input(format!(
-                    "{file}: {what} models are not supported yet; convert it to .tflite"
-                )));
-            }
-        }
         Err(Error::Input(format!(
-            "{file}: not a model: expected a .tflite flatbuffer (identifier TFL3) or a .qir text"
+            "{file}: not a model: expected a .tflite flatbuffer (identifier TFL3), an .onnx file or a \
+             .qir text"
         )))
     }
 
@@ -136,6 +151,11 @@ fn saved_model_folder(path: &Path) -> Option<&Path> {
     }
     let parent = path.parent().filter(|_| path.ends_with("saved_model.pb"))?;
     Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+}
+
+/// ONNX files have no mark of their own; their name tells.
+fn is_onnx(file: &str) -> bool {
+    file.ends_with(".onnx")
 }
 
 /// True for two names of a tensor; TensorFlow's first output of a node is `NODE` or `NODE:0`.

@@ -7,7 +7,7 @@ use common::*;
 fn what_is_not_there_yet_says_so() {
     fail(1, &["quantize", "not available yet"], &["quantize", "x"]);
     let s = Scratch::new();
-    fail(1, &["x.onnx", "not supported yet"], &["inspect", &s.file("x.onnx", "\x08\x07")]);
+    fail(1, &["x.onnx", "the file has no graph"], &["inspect", &s.file("x.onnx", "\x08\x07")]);
     fail(1, &["a folder"], &["inspect", &s.path("")]);
 }
 

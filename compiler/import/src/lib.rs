@@ -3,6 +3,7 @@
 //! The only crate that knows model file formats. Importers are safe Rust, do not trust a file's
 //! sizes, and report every problem they find with the node's name and a remedy.
 
+pub mod onnx;
 mod shapes;
 pub mod tensorflow;
 pub mod tflite;

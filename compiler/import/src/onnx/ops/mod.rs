@@ -1,0 +1,56 @@
+//! One converter per operator: from a node to ops, its outputs bound to what they stand for.
+
+mod conv;
+mod elementwise;
+mod linear;
+mod moves;
+mod norm;
+mod pool;
+mod qoperator;
+mod quantize;
+mod reduce;
+mod resize;
+mod shape;
+mod slices;
+
+use super::convert::Converter;
+use super::node::Node;
+
+/// Converts a node.
+pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
+/// Operators and their converters.
+type Table = &'static [(&'static str, Convert)];
+
+const TABLES: [Table; 12] = [
+    conv::OPS,
+    elementwise::OPS,
+    linear::OPS,
+    moves::OPS,
+    norm::OPS,
+    pool::OPS,
+    qoperator::OPS,
+    quantize::OPS,
+    reduce::OPS,
+    resize::OPS,
+    shape::OPS,
+    slices::OPS,
+];
+
+/// The converter of an operator, by its name with its domain.
+pub fn find(op: &str) -> Option<Convert> {
+    TABLES.iter().flat_map(|t| t.iter()).find(|(name, _)| *name == op).map(|&(_, f)| f)
+}
+
+/// Names of all operators that are converted, sorted.
+pub fn supported() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        TABLES.iter().flat_map(|t| t.iter()).map(|&(name, _)| name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Whether a node of known inputs is evaluated: not those that keep or make constants themselves.
+pub fn folds(op: &str) -> bool {
+    let own = ["Constant", "ConstantOfShape", "DequantizeLinear", "Identity", "QuantizeLinear"];
+    !own.contains(&op) && !["Shape", "Size"].contains(&op)
+}
