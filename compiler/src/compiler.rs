@@ -46,6 +46,8 @@ pub struct Compiler {
     pub print_before: PrintAt,
     /// Print the module after these passes, to standard error.
     pub print_after: PrintAt,
+    /// Fail, naming the ops, where some part of the model stays float.
+    pub require_integer: bool,
     /// One function per kernel call, so that [`crate::Session::profile`] works.
     pub profile: bool,
 }
@@ -80,6 +82,7 @@ impl Compiler {
             diff_each: false,
             print_before: PrintAt::Never,
             print_after: PrintAt::Never,
+            require_integer: false,
             profile: false,
         }
     }
@@ -211,6 +214,9 @@ impl Compiler {
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn lower_module(&self, module: Module, file: &str) -> Result<Artefact> {
+        if self.require_integer {
+            self.check_integer(&module, file)?;
+        }
         let pipeline = self.pipeline(module.level);
         let mut lowered = self.run_pipeline(module, file, pipeline)?;
         let proven = lowered.times.last().is_some_and(|t| t.step == PROVE_BOUNDS);
@@ -222,6 +228,25 @@ impl Compiler {
             lowered.times.extend(checked.times);
         }
         Ok(lowered)
+    }
+
+    /// Fails where ops on floats are left once passes have quantized what they can.
+    fn check_integer(&self, module: &Module, file: &str) -> Result<()> {
+        let mut islands = qcc_passes::islands(module);
+        let mut see = |_: When, _: &str, m: &Module| {
+            if m.level < qcc_ir::Level::Int {
+                islands = qcc_passes::islands(m);
+            }
+        };
+        // What comes after may fail on a float op; that it is float says more.
+        let seeing = Compiler { print_after: PrintAt::All, ..Compiler::new().cpu(self.cpu) };
+        let pipeline = self.pipeline(module.level);
+        let seeing = Compiler { registry: self.registry.clone(), ..seeing };
+        let _ = seeing.run_printing(module.clone(), file, pipeline, Box::new(&mut see));
+        match islands.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Float { file: file.into(), islands }),
+        }
     }
 
     /// Runs a pipeline on a model.

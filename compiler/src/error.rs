@@ -38,6 +38,13 @@ pub enum Error {
         /// Everything the pass found.
         source: qcc_passes::Diagnostics,
     },
+    /// Parts of the model stay float, where all of it must be integer.
+    Float {
+        /// The file, or `<bytes>`.
+        file: String,
+        /// What stays float, why, and what would make it integer.
+        islands: Vec<qcc_passes::Island>,
+    },
     /// Code generation.
     Codegen {
         /// The file, or `<bytes>`.
@@ -125,6 +132,9 @@ impl Error {
             Error::Passes { file, source } => {
                 source.0.iter().map(|d| pass_detail(file, d)).collect()
             }
+            Error::Float { file, islands } => {
+                islands.iter().map(|i| island_detail(file, i)).collect()
+            }
             Error::Codegen { file, source } => vec![Detail::message(source).file(file)],
             Error::Tensor(message) | Error::Usage(message) | Error::Input(message) => {
                 vec![Detail::message(message)]
@@ -154,6 +164,11 @@ fn text_detail(d: &qcc_ir::text::Diagnostic) -> Detail {
 fn pass_detail(file: &str, d: &qcc_passes::Diagnostic) -> Detail {
     let message = format!("{}: {}", d.pass, d.message);
     Detail::message(message).file(file).node(&d.loc).hint(d.hint.clone())
+}
+
+fn island_detail(file: &str, i: &qcc_passes::Island) -> Detail {
+    let message = format!("{} stays float: {}", i.op, i.why);
+    Detail::message(message).file(file).node(&i.node).hint(Some(i.remedy.clone()))
 }
 
 /// A result of this crate.

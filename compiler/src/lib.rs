@@ -35,7 +35,8 @@ pub use qcc_ir as ir;
 pub use qcc_passes as passes;
 pub use qcc_runtime::{Arch, CpuLevel, DType, Tensor, TensorDesc};
 
-/// Runs a module in the reference interpreter: one tensor per input, one per output.
+/// Runs a module in the reference interpreter: one tensor per input, one per output. At level loop,
+/// inputs are taken by their bytes, and outputs are bytes.
 ///
 /// # Errors
 /// What the interpreter finds wrong with the inputs or the module.
@@ -43,5 +44,11 @@ pub fn interpret(
     module: &ir::Module,
     inputs: &[Tensor],
 ) -> std::result::Result<Vec<Tensor>, String> {
-    ir::interp::run_main(module, inputs).map_err(|e| e.to_string())
+    if module.level != ir::Level::Loop {
+        return ir::interp::run_main(module, inputs).map_err(|e| e.to_string());
+    }
+    let bytes: Vec<Vec<u8>> = inputs.iter().map(|t| t.bytes().to_vec()).collect();
+    let outputs = ir::interp::run_loop_main(module, &bytes).map_err(|e| e.to_string())?;
+    let tensor = |b: Vec<u8>| Tensor::from_bytes(DType::U8, vec![b.len()], &b);
+    outputs.into_iter().map(|b| tensor(b).map_err(|e| e.to_string())).collect()
 }

@@ -201,3 +201,30 @@ fn files_that_never_end_are_not_read_to_the_end() {
     fail(1, &["huge.tflite", "2 GiB"], &["inspect", &s.path("huge.tflite")]);
     fail(1, &["npz"], &["run", &digits(), "--inputs", "/dev/zero"]);
 }
+
+#[test]
+fn what_stays_float_is_an_error_where_asked_for() {
+    let s = Scratch::new();
+    let text = r#"!x = !quant.uniform<i8:f32, 0.0625:-1>
+
+module @m level(quant) numerics(tflite) {
+  func @main(%x: tensor<1x4x!x>) -> tensor<1x4x!x> {
+    %f = quant.dequantize(%x) : tensor<1x4xf32> loc("dequantize")
+    %g = nn.log_softmax(%f) : tensor<1x4xf32> loc("head/odd_one")
+    %q = quant.quantize(%g) : tensor<1x4x!x> loc("quantize")
+    return %q
+  }
+}
+"#;
+    let model = s.file("m.qir", text);
+    let out = s.path("m.o");
+    for args in [
+        &["compile", &model, "-o", &out, "--require-integer"][..],
+        &["run", &model, "--require-integer"],
+        &["bench", &model, "--require-integer"],
+    ] {
+        fail(1, &["head/odd_one", "nn.log_softmax stays float", "hint: "], args);
+    }
+    assert!(!s.has("m.o"));
+    s.succeed(&["compile", &digits(), "-o", "d.o", "--require-integer"]);
+}

@@ -74,6 +74,9 @@ fn passes_run_and_are_compared_one_by_one() {
     let pipeline = "@tflite-int,lower-int-to-loop,prove-bounds";
     let args = ["opt", &model, "--passes", pipeline, "--diff-each", "--verify-each", "-o", "l.qir"];
     s.succeed(&args);
+    // The passes that make and prove kernels were compared too.
+    let out = s.output(&[&args[..], &["--remarks"]].concat());
+    assert!(!errors(&out).contains("not compared"), "{}", errors(&out));
     s.succeed(&["opt", "l.qir", "-o", "again.qir"]);
     assert_eq!(s.read("l.qir"), s.read("again.qir"));
     let out =

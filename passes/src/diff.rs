@@ -3,12 +3,15 @@
 //! Inputs are drawn from a seeded generator, from the codes' whole range for integers and from
 //! [-4, 4) for floats, so two runs of the compiler see the same numbers. Who computes the outputs
 //! is up to the caller: the interpreter, or compiled code.
+//!
+//! All passes of a pipeline see the same inputs. At level loop, inputs and outputs are buffers: their
+//! bytes are compared, as what the outputs were before.
 
 use crate::{Drift, PassContext, Remark};
-use qcc_ir::{Module, TensorType};
-use qcc_runtime::Tensor;
+use qcc_ir::{Level, Module, TensorType};
+use qcc_runtime::{DType, Tensor};
 
-/// Runs `main` of a module: inputs to outputs, or why it cannot.
+/// Runs `main` of a module: inputs to outputs, or why it cannot. At level loop, outputs are bytes.
 pub type Evaluate = fn(&Module, &[Tensor]) -> Result<Vec<Tensor>, String>;
 
 /// How to compare.
@@ -25,14 +28,31 @@ pub struct DiffEach {
 /// How much of a float a pass may move that reorders additions: a few hundred roundings of 2^-24.
 const FLOAT_REASSOC_TOLERANCE: f64 = 1e-4;
 
-/// What a module computed: outputs per set of inputs.
-pub(crate) struct Outputs(Vec<Vec<Tensor>>);
+/// Inputs and what a module computed from them, per set of inputs.
+pub(crate) struct Outputs {
+    inputs: Vec<Vec<Tensor>>,
+    outputs: Vec<Vec<Tensor>>,
+}
 
 impl DiffEach {
-    /// The outputs of `m`; a remark and nothing when it cannot be run.
-    pub(crate) fn run(&self, m: &Module, ctx: &mut PassContext) -> Option<Outputs> {
-        match (0..self.runs).map(|r| self.run_once(m, r as u64)).collect() {
-            Ok(all) => Some(Outputs(all)),
+    /// The outputs of `m`, from the inputs of `before` if there was a run before; a remark and
+    /// nothing when it cannot be run.
+    pub(crate) fn run(
+        &self,
+        m: &Module,
+        before: Option<&Outputs>,
+        ctx: &mut PassContext,
+    ) -> Option<Outputs> {
+        let inputs = match before {
+            Some(before) => Ok(before.inputs.clone()),
+            None => (0..self.runs).map(|r| self.draw(m, r as u64)).collect(),
+        };
+        let run = |inputs: Vec<Vec<Tensor>>| {
+            let outputs = inputs.iter().map(|i| (self.evaluate)(m, i)).collect::<Result<_, _>>()?;
+            Ok(Outputs { inputs, outputs })
+        };
+        match inputs.and_then(run) {
+            Ok(all) => Some(all),
             Err(why) => {
                 let message = format!("not compared after '{}': {why}", ctx.pass);
                 let remark = Remark { pass: "diff-each", loc: String::new(), message };
@@ -42,22 +62,25 @@ impl DiffEach {
         }
     }
 
-    fn run_once(&self, m: &Module, run: u64) -> Result<Vec<Tensor>, String> {
+    fn draw(&self, m: &Module, run: u64) -> Result<Vec<Tensor>, String> {
         let main = m.main().ok_or("there is no function 'main'")?;
+        if m.level == Level::Loop {
+            return Err("its inputs are bytes of unknown meaning".into());
+        }
         let mut random = SplitMix(self.seed.wrapping_add(run.wrapping_mul(0x9E37_79B9)));
         let mut inputs = Vec::new();
         for &p in m.funcs[main].params() {
             let ty = m.funcs[main].ty(p).as_tensor().ok_or("its inputs are not tensors")?;
             inputs.push(random.tensor(ty)?);
         }
-        (self.evaluate)(m, &inputs)
+        Ok(inputs)
     }
 }
 
 impl Outputs {
     /// Are those after the pass as it promised?
     pub(crate) fn compare(&self, after: &Outputs, drift: Drift) -> Result<(), String> {
-        for (run, (a, b)) in self.0.iter().zip(&after.0).enumerate() {
+        for (run, (a, b)) in self.outputs.iter().zip(&after.outputs).enumerate() {
             if a.len() != b.len() {
                 return Err(format!("{} outputs became {}", a.len(), b.len()));
             }
@@ -71,6 +94,9 @@ impl Outputs {
 }
 
 fn compare(a: &Tensor, b: &Tensor, drift: Drift) -> Result<(), String> {
+    if let Some(b) = as_before(a, b) {
+        return compare(a, &b, drift);
+    }
     if (a.dtype(), a.shape()) != (b.dtype(), b.shape()) {
         let of = |t: &Tensor| format!("{:?} of {}", t.shape(), t.dtype());
         return Err(format!("{} became {}", of(a), of(b)));
@@ -97,6 +123,14 @@ fn compare(a: &Tensor, b: &Tensor, drift: Drift) -> Result<(), String> {
             bad.len()
         )),
     }
+}
+
+/// A buffer's bytes as the tensor that was there before; nothing for what is no buffer.
+fn as_before(a: &Tensor, b: &Tensor) -> Option<Tensor> {
+    let is_buffer = b.dtype() == DType::U8 && b.shape().len() == 1;
+    let differs = (a.dtype(), a.shape()) != (b.dtype(), b.shape());
+    let fits = is_buffer && differs && a.bytes().len() == b.len();
+    fits.then(|| Tensor::from_bytes(a.dtype(), a.shape().to_vec(), b.bytes()).ok())?
 }
 
 /// A generator whose every seed is good.
@@ -136,7 +170,7 @@ mod tests {
 
     fn outputs(values: &[i64]) -> Outputs {
         let t = crate::consts::int_tensor(DType::I8, &[values.len()], values.iter().copied());
-        Outputs(vec![vec![t]])
+        Outputs { inputs: vec![], outputs: vec![vec![t]] }
     }
 
     #[test]
@@ -152,6 +186,19 @@ mod tests {
         assert!(a.compare(&outputs(&[1, 4, 3]), Drift::Lsb(1)).is_err());
         assert_eq!(a.compare(&outputs(&[9, 9, 9]), Drift::Quantizes), Ok(()));
         assert!(a.compare(&outputs(&[1]), Drift::Quantizes).is_err());
+    }
+
+    #[test]
+    fn buffers_are_what_was_there_before() {
+        let bytes = |values: &[u8]| Outputs {
+            inputs: vec![],
+            outputs: vec![vec![Tensor::from_slice(values, [values.len()]).unwrap()]],
+        };
+        let a = outputs(&[1, -2, 3]);
+        assert_eq!(a.compare(&bytes(&[1, 254, 3]), Drift::Exact), Ok(()));
+        let error = a.compare(&bytes(&[1, 2, 3]), Drift::Exact).unwrap_err();
+        assert!(error.contains("element 1: -2 became 2"), "{error}");
+        assert!(a.compare(&bytes(&[1, 254]), Drift::Exact).is_err());
     }
 
     #[test]

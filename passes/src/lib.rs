@@ -25,6 +25,7 @@ pub mod cse;
 pub mod dce;
 mod diag;
 mod diff;
+pub mod docs;
 pub mod expand_float;
 pub mod expand_padding;
 pub mod fixed_range;

@@ -87,7 +87,7 @@ impl PassManager<'_> {
         if self.verify_each {
             verify::check(m, "before the first pass")?;
         }
-        let mut outputs = self.diff_each.as_ref().and_then(|d| d.run(m, ctx));
+        let mut outputs = self.diff_each.as_ref().and_then(|d| d.run(m, None, ctx));
         for step in &pipeline.steps {
             self.run_step(step, m, ctx)?;
             self.compare(step, &mut outputs, m, ctx)?;
@@ -145,7 +145,7 @@ impl PassManager<'_> {
         let Some(diff) = &self.diff_each else {
             return Ok(());
         };
-        let after = diff.run(m, ctx);
+        let after = diff.run(m, before.as_ref(), ctx);
         if let (Some(before), Some(after)) = (&*before, &after) {
             let same = before.compare(after, step.pass.drift);
             same.map_err(|e| Diagnostic::new(step.pass.name, e))?;

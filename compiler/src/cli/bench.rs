@@ -59,7 +59,8 @@ pub fn bench(args: &BenchArgs, global: &Global) -> Result<Outcome> {
         let rows = profile::rows(&mut session, &layers(&source.module));
         let roof = profile::measure_roof(&quiet(compiler))?;
         if args.json {
-            line["layers"] = rows.iter().map(|r| json_row(r, &roof)).collect();
+            let total = rows.iter().map(|r| r.seconds).sum();
+            line["layers"] = rows.iter().map(|r| json_row(r, total, &roof)).collect();
         } else {
             profile::print(&rows, &roof, global.verbose)?;
         }
@@ -92,9 +93,9 @@ fn json_line(
     }))
 }
 
-fn json_row(r: &profile::Row, roof: &profile::Roof) -> serde_json::Value {
+fn json_row(r: &profile::Row, total: f64, roof: &profile::Roof) -> serde_json::Value {
     serde_json::json!({
-        "node": r.node, "us": r.seconds * 1e6, "macs": r.macs,
+        "node": r.node, "us": r.seconds * 1e6, "share": r.seconds / total, "macs": r.macs,
         "gmacs_per_s": r.macs as f64 / r.seconds / 1e9, "bytes": r.bytes,
         "of_roof": r.of_roof(roof), "kernel": r.main_kernel(),
     })

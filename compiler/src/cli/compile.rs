@@ -33,9 +33,6 @@ pub struct CompileArgs {
     /// Prefix of the exported symbols; the model's name by default.
     #[arg(long, value_name = "NAME")]
     symbol: Option<String>,
-    /// Fail if some part of the model cannot be integer.
-    #[arg(long)]
-    require_integer: bool,
     #[command(flatten)]
     options: ModelOptions,
 }
@@ -79,9 +76,6 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
     let cpus = args.options.cpus(arch, "baseline")?;
     let compiler = args.options.compiler(global, cpus[0])?;
     let source = compiler.read(&args.model)?;
-    if args.require_integer {
-        require_integer(&source)?;
-    }
     let bytes = match emit {
         Emit::Qir => qcc_ir::text::print(&source.module).into_bytes(),
         Emit::Report => super::inspect::report(&compiler, &source).into_bytes(),
@@ -253,18 +247,5 @@ fn arch_of(triple: &Triple) -> Result<Arch> {
         Architecture::X86_64 => Ok(Arch::X86_64),
         Architecture::Aarch64(_) => Ok(Arch::Aarch64),
         other => Err(Error::Input(format!("--target: no code for {other}; see `qcc targets`"))),
-    }
-}
-
-/// Fails if some op works on floats, other than at the model's edges.
-fn require_integer(source: &Source) -> Result<()> {
-    let floats: Vec<String> = crate::layers::layers(&source.module)
-        .into_iter()
-        .filter(|l| l.op.starts_with("nn."))
-        .map(|l| format!("node '{}' ({}) works on floats", l.name, l.op))
-        .collect();
-    match floats.as_slice() {
-        [] => Ok(()),
-        all => Err(Error::Verify { file: source.file.clone(), errors: all.to_vec() }),
     }
 }

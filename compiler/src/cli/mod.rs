@@ -88,6 +88,10 @@ pub(crate) struct ModelOptions {
     /// The signature of a SavedModel, instead of serving_default.
     #[arg(long, value_name = "NAME")]
     signature: Option<String>,
+    /// Fail if some part of the model stays float, naming every such node, why, and what would make
+    /// it integer.
+    #[arg(long)]
+    require_integer: bool,
     /// Another pipeline than the built-in one.
     #[arg(long, value_name = "PIPELINE")]
     passes: Option<String>,
@@ -275,6 +279,7 @@ impl ModelOptions {
         if let Some(p) = &self.passes {
             c = c.passes(p);
         }
+        c.require_integer = self.require_integer;
         c.verify_each = global.verify_each;
         c.diff_each = global.diff_each;
         c.print_before = print_at(&global.print_ir_before)?;
