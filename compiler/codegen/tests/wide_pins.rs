@@ -140,6 +140,19 @@ fn comparisons_of_selects_stay_in_mask_registers() {
 }
 
 #[test]
+fn sums_with_nothing_are_no_instructions() {
+    let body = "    %zero = loop.iconst() {value = 0} : vec<i32x16>
+    %v = loop.load %x[0] : vec<i32x16>
+    %s = loop.add(%v, %zero) : vec<i32x16>
+    %t = loop.sub(%s, %zero) : vec<i32x16>
+    loop.store %t, %y[0]
+";
+    let text = asm(body, CpuLevel::X86Avx512Vnni);
+    // Load, store, vzeroupper, ret, and the kernel's name.
+    assert_eq!(text.lines().filter(|l| !l.is_empty()).count(), 5, "{text}");
+}
+
+#[test]
 fn widened_halves_are_one_load() {
     let body = "    %v = loop.load_low64 %x[0] : vec<i8x32>
     %s = loop.widen_low_u(%v) : vec<i16x16>

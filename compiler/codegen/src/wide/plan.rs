@@ -3,7 +3,7 @@
 //! Ops are numbered in the order of the walk; a loop has the number of its op as start and that
 //! of its `yield` as end. A value is live from its definition to its last use; a use inside a
 //! loop that the definition is outside of counts as a use at that loop's end. Bitcasts between
-//! vectors are no ops at all: a value stands for its root.
+//! vectors and sums with nothing are no ops at all: a value stands for its root.
 
 use super::literals::Literal;
 use super::machine::{Machine, Shape, single};
@@ -114,6 +114,10 @@ impl<'a> Plan<'a> {
     pub fn span(&self, op: OpId) -> Span {
         self.span[op]
     }
+    /// Whether the result of an op is another name of an operand.
+    pub fn is_no_op(&self, op: OpId) -> bool {
+        self.kernel.results(op).first().is_some_and(|&v| self.root(v) != v)
+    }
     /// The ops of a region that are emitted, in order.
     pub fn ops(&self, region: RegionId) -> &[OpId] {
         self.schedule.ops(region)
@@ -168,12 +172,9 @@ impl<'a> Plan<'a> {
         }
         for op in self.order.clone() {
             let OpKind::Loop(kind) = f.kind(op) else { continue };
-            if let Op::Bitcast(_) = kind {
-                let (from, to) = (f.operands(op)[0], f.result(op));
-                if self.register_class(from) == self.register_class(to) {
-                    self.root[to] = Some(self.root(from));
-                    continue;
-                }
+            if let Some(from) = self.same_bits(op, kind) {
+                self.root[f.result(op)] = Some(self.root(from));
+                continue;
             }
             if let Some(inner) = self.body(op) {
                 let (&var, carried) =
@@ -210,6 +211,26 @@ impl<'a> Plan<'a> {
                 }
             }
             self.count_uses(op, kind);
+        }
+    }
+
+    /// The operand whose bits are the result, in the same kind of register: bitcasts, and sums
+    /// with nothing (a zero point of 0).
+    fn same_bits(&self, op: OpId, kind: &Op) -> Option<Value> {
+        let operands = self.kernel.operands(op);
+        let zero = |i: usize| match self.class(operands[i]) {
+            Class::Literal(l) => l.is_zero(),
+            Class::Integer(n) => *n == 0,
+            _ => false,
+        };
+        match kind {
+            Op::Bitcast(_) => {
+                let [from, to] = [operands[0], self.kernel.result(op)];
+                (self.register_class(from) == self.register_class(to)).then_some(from)
+            }
+            Op::Add(_) | Op::Or(_) | Op::Xor(_) if zero(0) => Some(operands[1]),
+            Op::Add(_) | Op::Sub(_) | Op::Or(_) | Op::Xor(_) if zero(1) => Some(operands[0]),
+            _ => None,
         }
     }
 
@@ -260,6 +281,9 @@ impl<'a> Plan<'a> {
             let OpKind::Loop(kind) = f.kind(op) else { continue };
             if matches!(kind, Op::Store(_) | Op::StoreLow(_)) {
                 last_store = i64::from(self.span[op].start);
+            }
+            if self.is_no_op(op) {
+                continue;
             }
             for (slot, form) in memory_slots(self, op, kind) {
                 let v = self.root(f.operands(op)[slot]);

@@ -73,7 +73,7 @@ fn collect(
 
 /// Literals that an op reads; not those that loops start from.
 fn literals_of(plan: &Plan, op: OpId, kind: &Op) -> Vec<Literal> {
-    if matches!(kind, Op::For(_) | Op::Iconst(_) | Op::Fconst(_)) {
+    if matches!(kind, Op::For(_) | Op::Iconst(_) | Op::Fconst(_)) || plan.is_no_op(op) {
         return vec![];
     }
     let operands = plan.kernel.operands(op).iter();
