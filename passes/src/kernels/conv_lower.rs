@@ -202,38 +202,72 @@ fn depthwise(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     }
     let mut calls = Vec::new();
     let window = [layer.w_view.shape[1], layer.w_view.shape[2]];
-    let (width, plan) = depthwise_plan(site.machine, layer, window, dot);
-    let block = (width / 4 * plan.quarters) as usize;
-    for Run { start, end, finish } in finish_runs(site, layer, &mut all, block) {
+    let merged = merged_pixels(site.machine, layer);
+    let plan_for = |pixels: u64, machine: Machine| {
+        depthwise_plan(machine, &merge_pixels(&layer.y, pixels), window, dot)
+    };
+    let (width, plan) = plan_for(merged, site.machine);
+    let runs = finish_runs(site, layer, &mut all, (width / 4 * plan.quarters) as usize);
+    for Run { start, end, finish } in &runs {
         let n = (end - start) as u64;
-        let (width, plan) = match finish.form {
-            RescaleForm::Exact => depthwise_plan(site.machine.narrow(), layer, window, dot),
-            _ => (width, plan),
-        };
+        let exact = finish.form == RescaleForm::Exact;
+        // Merged pixels have all channels, and what the reference's arithmetic takes one by one
+        // gains nothing from them.
+        let pixels = if exact || runs.len() > 1 { 1 } else { merged };
+        let machine = if exact { site.machine.narrow() } else { site.machine };
+        let (width, plan) = plan_for(pixels, machine);
+        let pixel = layer.x.strides[2];
         let kernel = Depthwise {
             x: group_view(&layer.x, n),
-            y: group_view(&layer.y, n),
+            y: merge_pixels(&group_view(&layer.y, n), pixels),
             window,
             stride: layer.stride,
-            dilation: layer.dilation,
+            dilation: layer.dilation[0],
+            along: [pixels * layer.stride[1] * pixel, layer.dilation[1] * pixel],
             dot,
             addends: 1 + u64::from(split),
             plan,
             width,
-            finish,
+            finish: *finish,
         };
-        let first = start as u64;
-        let weight = |c, kh, kw| w.at(first + c, kh, kw, 0) as i16;
+        let first = *start as u64;
+        let weight = |c, kh, kw| w.at(first + c % n, kh, kw, 0) as i16;
         let weights = super::depthwise::pack_weights(&kernel, &weight);
+        let slots = (n * pixels) as usize;
+        let channels: Vec<Channel> =
+            all[*start..*end].iter().copied().cycle().take(slots).collect();
         let args = vec![
             Arg::Value { value: site.operand(0), offset: first },
             constant("weights", weights),
-            constant("channels", depthwise_tables(&kernel, &all[start..end])),
+            constant("channels", depthwise_tables(&kernel, &channels)),
             Arg::Value { value: site.result(), offset: first },
         ];
         calls.push(Call { kernel: Box::new(kernel), args });
     }
     Ok(calls)
+}
+
+/// Few channels fill a wide vector only together with those of the next pixels, which lie behind
+/// them: how many pixels of a row a block takes, where the window moves by one pixel; else 1.
+fn merged_pixels(machine: Machine, layer: &Layer) -> u64 {
+    /// With more channels, columns that neighbouring outputs share are worth more.
+    const FEW: u64 = 16;
+    let (channels, row) = (layer.y.shape[3], layer.y.shape[2]);
+    let dense = [&layer.x, &layer.y].iter().all(|v| v.strides[2] == channels);
+    if machine.width == 16 || channels > FEW || layer.stride[1] != 1 || !dense {
+        return 1;
+    }
+    let fits = |&bytes: &u64| bytes % channels == 0 && row.is_multiple_of(bytes / channels);
+    [machine.width, machine.width / 2].into_iter().find(fits).map_or(1, |n| n / channels)
+}
+
+/// Every `pixels` pixels of a row as one, with the channels of all.
+fn merge_pixels(v: &View, pixels: u64) -> View {
+    let mut out = v.clone();
+    out.shape[2] /= pixels;
+    out.shape[3] *= pixels;
+    out.strides[2] *= pixels;
+    out
 }
 
 /// Whether every weight is the sum of two int8.
@@ -392,8 +426,8 @@ fn choose_tile(conv: &mut Conv, machine: Machine) {
 }
 
 /// The width of a depthwise kernel's vectors, and what it holds in them.
-fn depthwise_plan(machine: Machine, layer: &Layer, window: [u64; 2], dot: Dot) -> (u64, Plan) {
-    let row = layer.y.shape[2];
+fn depthwise_plan(machine: Machine, y: &View, window: [u64; 2], dot: Dot) -> (u64, Plan) {
+    let row = y.shape[2];
     if machine.width == 16 {
         return (16, Plan { tile: even_tile(row, 8), quarters: 2 });
     }
@@ -408,13 +442,13 @@ fn depthwise_plan(machine: Machine, layer: &Layer, window: [u64; 2], dot: Dot) -
     };
     let tile = even_tile(row, 8);
     // Whole vectors of channels unless half of them would be missing.
-    let quarters: &[u64] = if layer.y.shape[3] > machine.width / 2 { &[4, 2] } else { &[2] };
+    let quarters: &[u64] = if y.shape[3] > machine.width / 2 { &[4, 2] } else { &[2] };
     let plans = [tile, 1]
         .into_iter()
         .flat_map(|tile| quarters.iter().map(move |&quarters| Plan { tile, quarters }));
     match plans.into_iter().find(fits) {
         Some(plan) => (machine.width, plan),
-        None => depthwise_plan(machine.narrow(), layer, window, dot),
+        None => depthwise_plan(machine.narrow(), y, window, dot),
     }
 }
 

@@ -5,7 +5,9 @@
 //! along a row is emitted in line and each column is interleaved once per tile.
 //!
 //! A block has `quarters` vectors of accumulators: four where whole vectors of channels are read,
-//! two where 8 channels per 128 bits are. Weights are packed by [`pack_weights`]:
+//! two where 8 channels per 128 bits are. Where an image has fewer channels than a block and the
+//! window moves by one pixel, a block is several pixels of a row, which lie next to each other: the
+//! view of such an image has all of them as its channels, and weights repeat. Weights are packed by [`pack_weights`]:
 //! `[block][column][row group][addend][quarter][channel][row]`, rows beyond the window zero. Bytes
 //! read for rows and channels that do not exist meet zero weights or are not stored.
 
@@ -27,10 +29,12 @@ pub struct Depthwise {
     pub y: View,
     /// Window extents.
     pub window: [u64; 2],
-    /// Vertical and horizontal step.
+    /// Vertical and horizontal step, in pixels: what splitting into tasks goes by.
     pub stride: [u64; 2],
-    /// Vertical and horizontal distance between taps.
-    pub dilation: [u64; 2],
+    /// Vertical distance between taps, in rows.
+    pub dilation: u64,
+    /// Bytes of the input from one output to the next along a row, and from tap to tap.
+    pub along: [u64; 2],
     /// How products are summed.
     pub dot: Dot,
     /// Addends that each weight is split into: 2 where weights leave int8 (asymmetric uint8 less
@@ -66,7 +70,7 @@ impl Depthwise {
         self.width / 4 * self.plan.quarters
     }
     fn blocks(&self) -> u64 {
-        self.x.shape[3].div_ceil(self.block())
+        self.y.shape[3].div_ceil(self.block())
     }
     /// The channel, in its block, of each accumulator: packing goes 128 bits by 128 bits.
     pub(super) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
@@ -114,7 +118,7 @@ impl Kernel for Depthwise {
         let [n, oh, ow] = [self.y.shape[0], self.y.shape[1], self.y.shape[2]];
         let (xs, ys) = (self.x.strides.clone(), self.y.strides.clone());
         let (x, y) = (kb.mem(0), kb.mem(3));
-        let (rows, cols) = (self.stride[0] * xs[1], self.stride[1] * xs[2]);
+        let (rows, cols) = (self.stride[0] * xs[1], self.along[0]);
         kb.for_each(n, |kb, vn| {
             let (x, y) = (vn.of(&x, xs[0]), vn.of(&y, ys[0]));
             kb.for_each(oh, |kb, vh| {
@@ -137,7 +141,7 @@ impl Kernel for Depthwise {
 
 impl Depthwise {
     fn all_blocks(&self, kb: &mut Kb, x: &Addr, y: &Addr) {
-        let (channels, block) = (self.x.shape[3], self.block());
+        let (channels, block) = (self.y.shape[3], self.block());
         let full = channels / block;
         let (w, table) = (kb.mem(1), kb.mem(2));
         let (wide, long) = (self.block_bytes(), self.table_bytes());
@@ -172,9 +176,9 @@ impl Depthwise {
             let mut acc: Vec<Value> =
                 (0..quarters).map(|q| kb.load_vec(DType::I32, &bias(q))).collect();
             for kw in 0..self.window[1] {
-                let column = o * self.stride[1] + kw * self.dilation[1];
+                let column = o * self.along[0] + kw * self.along[1];
                 if !columns.contains_key(&column) {
-                    let quads = self.column(kb, &at.x.at((column * self.x.strides[2]) as i64));
+                    let quads = self.column(kb, &at.x.at(column as i64));
                     columns.insert(column, quads);
                 }
                 for (g, rows) in columns[&column].iter().enumerate() {
@@ -192,7 +196,7 @@ impl Depthwise {
 
     /// One window column: per row group, quarters of the channels with their rows side by side.
     fn column(&self, kb: &mut Kb, x: &Addr) -> Vec<Vec<Value>> {
-        let row = (self.dilation[0] * self.x.strides[1]) as i64;
+        let row = (self.dilation * self.x.strides[1]) as i64;
         let per_dot = self.rows_per_dot();
         let group = |kb: &mut Kb, first: u64| {
             let rows = first..(first + per_dot).min(self.window[0]);
@@ -297,7 +301,7 @@ pub fn pack_weights(dw: &Depthwise, w: &dyn Fn(u64, u64, u64) -> i16) -> Vec<u8>
     let slots: Vec<u64> = dw.slots().collect();
     let mut out = Vec::with_capacity((dw.blocks() * dw.block_bytes()) as usize);
     let weight = |c: u64, column: u64, row: u64| {
-        let exists = c < dw.x.shape[3] && row < dw.window[0];
+        let exists = c < dw.y.shape[3] && row < dw.window[0];
         if exists { w(c, row, column) } else { 0 }
     };
     for block in 0..dw.blocks() {

@@ -4,7 +4,7 @@
 use super::kb::{Kb, Var};
 use super::scalar_conv::store_code;
 use super::site::Site;
-use super::{Arg, Call, Kernel, View, const_mem};
+use super::{Arg, Call, Kernel, Machine, View, const_mem};
 use qcc_ir::dialect::int::{self, ResizeStyle};
 use qcc_ir::{DType, Func, Type, Value};
 use qcc_runtime::fixedpoint::{ResizeMode, resize_axis_f32, resize_axis_i10};
@@ -23,6 +23,8 @@ pub struct Resize {
     pub style: ResizeStyle,
     /// What storage adds to the framework's code.
     pub code_bias: i32,
+    /// Bytes of a vector.
+    pub width: u64,
 }
 
 /// Offsets of the two neighbours and the second one's weight.
@@ -34,7 +36,7 @@ pub(super) struct Neighbours {
 
 impl Kernel for Resize {
     fn name(&self) -> String {
-        format!("resize_bilinear_{}", self.x.dtype)
+        format!("resize_bilinear_{}_{}", self.x.dtype, 8 * self.width)
     }
     fn split(&self, tasks: super::split::Tasks) -> Vec<super::split::Part> {
         self.parts(tasks)
@@ -43,7 +45,8 @@ impl Kernel for Resize {
     fn build(&self, name: &str) -> Func {
         let (h, w) = (self.y.shape[1], self.y.shape[2]);
         let [rows, cols] = [h, w].map(|n| const_mem((n * ENTRY) as usize));
-        let mut kb = Kb::new(name, &[self.x.mem(), rows, cols, self.y.mem()]);
+        let mems = [self.x.mem(), rows, cols, self.y.mem()];
+        let mut kb = Kb::with_width(name, &mems, self.width);
         if self.y.is_empty() {
             return kb.finish();
         }
@@ -199,9 +202,22 @@ pub fn lower(site: &Site, op: &int::ResizeBilinear) -> Result<Vec<Call>, String>
         bytes: table(op.style, x.shape[d] as usize, y.shape[d] as usize, x.strides[d], mode),
     });
     let [rows, cols] = tables;
-    let kernel = Resize { x, y, style: op.style, code_bias: op.code_bias };
+    let width = vector_width(site.machine, &x);
+    let kernel = Resize { x, y, style: op.style, code_bias: op.code_bias, width };
     let args = vec![site.arg(site.operand(0)), rows, cols, site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+/// The narrowest vectors that take all channels at once, or the widest there are.
+fn vector_width(machine: Machine, x: &View) -> u64 {
+    let channels = x.shape[3];
+    let fits = |&width: &u64| {
+        let readable = channels.is_multiple_of(width) || u64::from(x.slack) >= width;
+        width <= machine.width && readable
+    };
+    let widths: Vec<u64> = [16, 32, 64].into_iter().filter(fits).collect();
+    let enough = widths.iter().find(|&&width| width >= channels);
+    enough.or(widths.last()).copied().unwrap_or(16)
 }
 
 /// Entries of one axis.

@@ -1,4 +1,4 @@
-//! Bilinear interpolation of sixteen channels at a time: the operations of `resize.rs`, in their
+//! Bilinear interpolation of as many channels at a time as a vector has bytes: the operations of `resize.rs`, in their
 //! order, on vectors.
 
 use super::conv::store_bytes;
@@ -8,26 +8,16 @@ use qcc_ir::dialect::int::ResizeStyle;
 use qcc_ir::dialect::loops::Pred;
 use qcc_ir::{DType, Type, Value};
 
-/// Channels per step.
-const STEP: u64 = 16;
-
-/// Weights of the upper and the lower neighbour: f32x4, or i32 in 10 fraction bits.
+/// Weights of the upper and the lower neighbour: vectors of f32, or i32 in 10 fraction bits.
 pub(super) type RowWeights = [Value; 2];
 
-fn i32x4() -> Type {
-    Type::v128(DType::I32)
-}
-fn f32x4() -> Type {
-    Type::v128(DType::F32)
-}
-
 impl Resize {
-    /// Whether channels are contiguous bytes that may be read sixteen at a time.
+    /// Whether channels are contiguous bytes that may be read a vector at a time.
     pub(super) fn is_vector(&self) -> bool {
         let bytes = self.x.dtype.size() == 1 && self.y.dtype.size() == 1;
         let dense = self.x.is_dense_inner() && self.y.is_dense_inner();
-        let whole = self.x.shape[3].is_multiple_of(STEP);
-        bytes && dense && (whole || u64::from(self.x.slack) >= STEP)
+        let whole = self.x.shape[3].is_multiple_of(self.width);
+        bytes && dense && (whole || u64::from(self.x.slack) >= self.width)
     }
 
     /// One minus the row's fraction, and the fraction.
@@ -52,18 +42,20 @@ impl Resize {
         let weights = self.corner_weights(kb, row, fraction);
         let x = kb.mem(0);
         let step = |kb: &mut Kb, x: &Addr, y: &Addr, n: u64| {
-            let i8x16 = Type::v128(DType::I8);
-            let taps = corners.map(|at| kb.lookup_of(i8x16.clone(), x, at, 1, (0, last)));
-            let codes = self.blend(kb, taps, weights, n.div_ceil(4));
+            let bytes = kb.vec(DType::I8);
+            let taps = corners.map(|at| kb.lookup_of(bytes.clone(), x, at, 1, (0, last)));
+            // Each 128 bits are treated alike.
+            let codes = self.blend(kb, taps, weights, n.min(16).div_ceil(4));
             store_bytes(kb, codes, n, y);
         };
-        let full = channels / STEP;
+        let width = self.width;
+        let full = channels / width;
         if full > 0 {
-            kb.for_each(full, |kb, k| step(kb, &k.of(&x, STEP), &k.of(y, STEP), STEP));
+            kb.for_each(full, |kb, k| step(kb, &k.of(&x, width), &k.of(y, width), width));
         }
-        if !channels.is_multiple_of(STEP) {
-            let done = (full * STEP) as i64;
-            step(kb, &x.at(done), &y.at(done), channels % STEP);
+        if !channels.is_multiple_of(width) {
+            let done = (full * width) as i64;
+            step(kb, &x.at(done), &y.at(done), channels % width);
         }
     }
 
@@ -90,7 +82,7 @@ impl Resize {
         }
     }
 
-    /// Sixteen codes of the output, of which the first `quarters`·4 count.
+    /// Codes of the output: of each sixteen, the first `quarters`·4 count.
     fn blend(
         &self,
         kb: &mut Kb,
@@ -113,10 +105,10 @@ impl Resize {
         kb.pack(low, high, self.y.dtype == DType::I8)
     }
 
-    /// The framework's codes as two i16x8 (the second only where it is needed).
+    /// The framework's codes as two vectors of i16 (the second only where it is needed).
     fn widened(&self, kb: &mut Kb, bytes: Value, quarters: u64) -> [Value; 2] {
         let signed = self.x.dtype == DType::I8;
-        let bias = kb.int(Type::v128(DType::I16), i64::from(self.code_bias));
+        let bias = kb.int(kb.vec(DType::I16), i64::from(self.code_bias));
         let low = kb.widen_low(bytes, signed);
         let low = kb.sub(low, bias);
         if quarters <= 2 {
@@ -134,7 +126,7 @@ impl Resize {
         weights: [(Value, Option<Value>); 4],
     ) -> Value {
         let mut terms = taps.into_iter().zip(weights).map(|(tap, (wy, wx))| {
-            let v = kb.int_to_float(tap, f32x4());
+            let v = kb.int_to_float(tap, kb.vec(DType::F32));
             let v = kb.fmul(v, wy);
             wx.map_or(v, |wx| kb.fmul(v, wx))
         });
@@ -142,11 +134,14 @@ impl Resize {
         let sum = kb.fadd(a, b);
         let sum = kb.fadd(sum, c);
         let sum = kb.fadd(sum, d);
-        let half = kb.float(f32x4(), 0.5);
+        let half = kb.float(kb.vec(DType::F32), 0.5);
         let value = kb.fadd(sum, half);
         let code = floor(kb, value);
-        let code = kb.clamp_s(code, 0, 255);
-        let bias = kb.int(i32x4(), i64::from(self.code_bias));
+        let whole_range =
+            self.y.dtype.min_max() == (self.code_bias.into(), 255 + i64::from(self.code_bias));
+        // Packing saturates to the same range.
+        let code = if whole_range { code } else { kb.clamp_s(code, 0, 255) };
+        let bias = kb.int(kb.vec(DType::I32), i64::from(self.code_bias));
         kb.add(code, bias)
     }
 
@@ -161,8 +156,8 @@ impl Resize {
         let [first, rest @ ..] = products;
         let sum = rest.into_iter().fold(first, |sum, p| kb.add(sum, p));
         // Halves away from zero: + 2^19 where the sum is above 0, else − 2^19.
-        let one = kb.int(i32x4(), 1);
-        let half = kb.int(i32x4(), 1 << 19);
+        let one = kb.int(kb.vec(DType::I32), 1);
+        let half = kb.int(kb.vec(DType::I32), 1 << 19);
         let before = kb.sub(sum, one);
         let negative = kb.shr_s(before, 31);
         let flipped = kb.xor(half, negative);
@@ -173,12 +168,12 @@ impl Resize {
         let up = kb.shr_u(sign, 12);
         let moved = kb.add(nudged, up);
         let code = kb.shr_s(moved, 20);
-        let bias = kb.int(i32x4(), i64::from(self.code_bias));
+        let bias = kb.int(kb.vec(DType::I32), i64::from(self.code_bias));
         kb.add(code, bias)
     }
 }
 
-/// Lanes 4q to 4q + 3 of sixteen, as i32x4, from the half that holds them.
+/// Lanes 4q to 4q + 3 of every sixteen, as i32x4, from the half that holds them.
 fn quarter(kb: &mut Kb, half: Value, q: usize) -> Value {
     if q.is_multiple_of(2) { kb.widen_low(half, true) } else { kb.widen_high(half, true) }
 }
@@ -188,11 +183,11 @@ fn quarter(kb: &mut Kb, half: Value, q: usize) -> Value {
 fn floor(kb: &mut Kb, value: Value) -> Value {
     /// 1.5·2^23: adding it leaves the nearest integer in the low bits.
     const MAGIC: f32 = 12_582_912.0;
-    let magic = kb.float(f32x4(), f64::from(MAGIC));
+    let magic = kb.float(kb.vec(DType::F32), f64::from(MAGIC));
     let sum = kb.fadd(value, magic);
     let nearest = kb.fsub(sum, magic);
-    let bits = kb.bitcast(sum, i32x4());
-    let magic_bits = kb.int(i32x4(), i64::from(MAGIC.to_bits()));
+    let bits = kb.bitcast(sum, kb.vec(DType::I32));
+    let magic_bits = kb.int(kb.vec(DType::I32), i64::from(MAGIC.to_bits()));
     let nearest_code = kb.sub(bits, magic_bits);
     let above = kb.fcmp(Pred::Gt, nearest, value);
     kb.add(nearest_code, above)
