@@ -98,6 +98,30 @@ pub fn graph(seed: u64) -> Module {
     module
 }
 
+/// Depthwise convolutions of few channels over rows of whole vectors, which kernels read several
+/// pixels at a time: one whose window moves by one pixel, then any.
+pub fn few_channels(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let dtype = random.pick(&[DType::I8, DType::U8]);
+    let (row, channels) = (random.pick(&[4, 8, 12, 24, 64]), random.pick(&[1, 2, 4, 8, 16]));
+    let shape = [random.range(1, 2) as u64, random.size(5), row, channels];
+    let numerics = random.pick(&[Numerics::TfLite, Numerics::Onnx]);
+    let mut module = Module::new("random", Level::Quant, numerics);
+    let x = quantized(&shape, &activation(&mut random, dtype));
+    let b = Builder::add_func(&mut module, "main", FuncKind::Main, &[x]);
+    let x = b.param(0);
+    let mut g = Graph { random, b, values: vec![x], dtype, numerics };
+    let (kernel, dilation) = (g.random.pick(&[1, 3, 3, 5]), g.random.pick(&[1, 1, 2]));
+    let side = (kernel as u32 / 2) * dilation;
+    let down = g.random.range(1, 2) as u32;
+    g.depthwise_of(x, ([kernel, kernel], 1), [[dilation; 2], [down, 1]], [side; 4]);
+    let x = g.some_value();
+    g.depthwise(x);
+    let last = g.values[g.values.len() - 1];
+    g.b.ret(&[last]);
+    module
+}
+
 struct Graph<'m> {
     random: Random,
     b: Builder<'m>,
@@ -267,12 +291,23 @@ impl Graph<'_> {
     }
 
     fn depthwise(&mut self, x: Value) {
-        let s = self.shape(x);
         let multiplier = if self.random.one_in(3) { self.random.size(4) } else { 1 };
-        let outputs = s[3] * multiplier;
         let (kernel, dilation, stride) = (self.kernel(), self.dilations(), self.strides());
         let extents = [0, 1].map(|i| u64::from(dilation[i]) * (kernel[i] - 1) + 1);
         let pad = self.pad(extents);
+        self.depthwise_of(x, (kernel, multiplier), [dilation, stride], pad);
+    }
+    /// Nothing where the window does not fit.
+    fn depthwise_of(
+        &mut self,
+        x: Value,
+        (kernel, multiplier): ([u64; 2], u64),
+        [dilation, stride]: [[u32; 2]; 2],
+        pad: [u32; 4],
+    ) {
+        let s = self.shape(x);
+        let outputs = s[3] * multiplier;
+        let extents = [0, 1].map(|i| u64::from(dilation[i]) * (kernel[i] - 1) + 1);
         let rows = window_extent(s[1], [pad[0], pad[1]], extents[0], stride[0]);
         let columns = window_extent(s[2], [pad[2], pad[3]], extents[1], stride[1]);
         let (Some(rows), Some(columns)) = (rows, columns) else { return };

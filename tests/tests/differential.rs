@@ -9,7 +9,7 @@ use qcc::{Compiler, Cpu, Source};
 use qcc_runtime::Tensor;
 use qcc_runtime::cpu::{CpuLevel, levels_of_host};
 use qcc_tests::golden::{for_all, run_jit, same};
-use qcc_tests::random::{Random, graph};
+use qcc_tests::random::{Random, few_channels, graph};
 
 fn env(name: &str, otherwise: u64) -> u64 {
     let Ok(value) = std::env::var(name) else { return otherwise };
@@ -76,4 +76,11 @@ fn random_graphs_mean_the_same_everywhere() {
     let first = env("QCC_DIFF_SEED", 1);
     let seeds: Vec<u64> = (first..first + env("QCC_DIFF_GRAPHS", 48)).collect();
     for_all(&seeds, |&seed| check(seed));
+}
+
+#[test]
+fn rows_of_few_channels_mean_the_same_everywhere() {
+    for_all(&(1..=24).collect::<Vec<u64>>(), |&seed| {
+        check_module(few_channels(seed), seed).map_err(|e| format!("seed {seed}: {e}"))
+    });
 }
