@@ -1,8 +1,13 @@
-//! From a parsed TFLite file to a module at the quant level.
+//! From a parsed TFLite file to a module at the quant level, or at level nn if it computes on
+//! floats (`float`).
 //!
 //! Shapes are inferred from the inputs on (a file's own shapes are not trusted); every operator
 //! that is not supported is reported, not the first one only. Names survive: an op is located by
 //! the name of its first output tensor and its index in the file.
+
+mod float;
+
+pub use float::FLOAT_ONLY;
 
 use super::raw::{RawModel, RawOp, RawOptions, RawSubgraph, RawTensor};
 use crate::shapes;
@@ -15,7 +20,7 @@ use qcc_ir::{
 };
 use std::sync::Arc;
 
-/// Operators that convert to ops, by the names of TFLite's schema.
+/// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] are more.
 pub const SUPPORTED: [&str; 38] = [
     "ABS",
     "ADD",
@@ -83,6 +88,8 @@ pub(super) struct Converter<'a> {
     /// The value of each tensor, once computed.
     values: Vec<Option<Value>>,
     batch: u64,
+    /// Level nn: operators on floats are converted.
+    is_float_graph: bool,
 }
 
 /// What is known of the op being converted.
@@ -94,9 +101,12 @@ pub(super) struct Node<'a> {
 
 impl<'a> Converter<'a> {
     fn new(graph: &'a RawSubgraph, name: &str) -> Self {
+        let is_float_graph = float::is_float_graph(graph);
+        let level = if is_float_graph { Level::Nn } else { Level::Quant };
         Converter {
             graph,
-            module: Module::new(name, Level::Quant, Numerics::TfLite),
+            is_float_graph,
+            module: Module::new(name, level, Numerics::TfLite),
             func: Func::new("main", FuncKind::Main, &[]),
             values: vec![None; graph.tensors.len()],
             batch: 1,
@@ -166,15 +176,16 @@ impl<'a> Converter<'a> {
 
     /// All operators that cannot be converted, in one error.
     fn unsupported(&self) -> Result<(), ImportError> {
-        let supported = SUPPORTED.join(", ");
+        let supported = [&SUPPORTED[..], &FLOAT_ONLY[..]].concat();
+        let names = supported.join(", ");
         let problems: Vec<Problem> = self
             .graph
             .ops
             .iter()
-            .filter(|op| !SUPPORTED.contains(&op.name().as_str()))
+            .filter(|op| !supported.contains(&op.name().as_str()))
             .map(|op| {
                 let what = format!("operator {} is not supported", op.name());
-                let fix = format!("supported operators: {supported}");
+                let fix = format!("supported operators: {names}");
                 Problem::node(&self.node_name(op), op.index, what, &fix)
             })
             .collect();
@@ -270,6 +281,9 @@ impl<'a> Converter<'a> {
     }
 
     fn dispatch(&mut self, node: &Node) -> Result<(), String> {
+        if self.is_float(node.op) {
+            return self.float_op(node);
+        }
         match node.op.name().as_str() {
             "QUANTIZE" => self.quantize(node),
             "DEQUANTIZE" => self.elementwise(node, quant::Dequantize {}),
@@ -485,18 +499,7 @@ impl<'a> Converter<'a> {
         let (x, w) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
         let b = self.optional(node, 2)?;
         let (xs, ws) = (self.shape(x), self.rank(w, 2)?);
-        let elements: u64 = xs.iter().product();
-        if ws[1] == 0 || !elements.is_multiple_of(ws[1]) {
-            return Err(format!("{elements} inputs do not fit weights {ws:?}"));
-        }
-        let rows = elements / ws[1];
-        let shape = match (o.keep_num_dims, xs.split_last()) {
-            (true, Some((_, outer))) => [outer, &[ws[0]]].concat(),
-            _ => vec![rows, ws[0]],
-        };
-        if shape.iter().product::<u64>() != rows * ws[0] {
-            return Err(format!("input {xs:?} does not fit weights {ws:?} with its rank kept"));
-        }
+        let shape = fully_connected_shape(&xs, &ws, o.keep_num_dims)?;
         let kind = quant::FullyConnected { act: activation(o.fused_activation)? };
         let per_axis = self.tensor_type(w).quant_type().is_some_and(|q| q.uniform().is_none());
         let w = if per_axis { self.zero_points_off(w) } else { w };
@@ -530,9 +533,15 @@ impl<'a> Converter<'a> {
     }
 
     fn mean(&mut self, node: &Node) -> Result<(), String> {
-        let keep = matches!(&node.op.options, RawOptions::Reducer(o) if o.keep_dims);
         self.output_quantized(node)?;
         let x = self.quantized(node, 0)?;
+        let (axes, shape) = self.reduced(node, x)?;
+        self.emit(node, quant::Mean { axes }, &[x], &shape)
+    }
+
+    /// The axes that are reduced, sorted and unique, and the shape that is left.
+    fn reduced(&self, node: &Node, x: Value) -> Result<(Vec<u32>, Vec<u64>), String> {
+        let keep = matches!(&node.op.options, RawOptions::Reducer(o) if o.keep_dims);
         let xs = self.shape(x);
         let mut axes = Vec::new();
         for a in self.constant_ints(node, 1)? {
@@ -545,7 +554,7 @@ impl<'a> Converter<'a> {
             true => (0..xs.len()).map(|d| if reduced(&d) { 1 } else { xs[d] }).collect(),
             false => (0..xs.len()).filter(|d| !reduced(d)).map(|d| xs[d]).collect(),
         };
-        self.emit(node, quant::Mean { axes: axes.clone() }, &[x], &shape)
+        Ok((axes, shape))
     }
 
     fn softmax(&mut self, node: &Node) -> Result<(), String> {
@@ -561,7 +570,17 @@ impl<'a> Converter<'a> {
         let RawOptions::ResizeBilinear(o) = &node.op.options else {
             return Err("its options are missing".into());
         };
+        let kind = quant::ResizeBilinear {
+            align_corners: o.align_corners,
+            half_pixel_centers: o.half_pixel_centers,
+        };
         let x = self.quantized(node, 0)?;
+        let shape = self.resized(node, x)?;
+        self.emit(node, kind, &[x], &shape)
+    }
+
+    /// The shape of an image of the size that input 1 says.
+    fn resized(&self, node: &Node, x: Value) -> Result<[u64; 4], String> {
         let xs = self.rank(x, 4)?;
         let size = self.constant_ints(node, 1)?;
         let &[h, w] = size.as_slice() else {
@@ -570,11 +589,7 @@ impl<'a> Converter<'a> {
         if h <= 0 || w <= 0 {
             return Err(format!("the size {h}x{w} must be positive"));
         }
-        let kind = quant::ResizeBilinear {
-            align_corners: o.align_corners,
-            half_pixel_centers: o.half_pixel_centers,
-        };
-        self.emit(node, kind, &[x], &[xs[0], h as u64, w as u64, xs[3]])
+        Ok([xs[0], h as u64, w as u64, xs[3]])
     }
 
     fn arg_extreme(&mut self, node: &Node, min: bool) -> Result<(), String> {
@@ -589,16 +604,22 @@ impl<'a> Converter<'a> {
     }
 
     fn concat(&mut self, node: &Node) -> Result<(), String> {
+        let n = node.op.inputs.len();
+        let xs: Vec<Value> = (0..n).map(|i| self.quantized(node, i)).collect::<Result<_, _>>()?;
+        let (axis, act, shape) = self.concatenated(node, &xs)?;
+        self.emit(node, quant::Concat { axis, act }, &xs, &shape)
+    }
+
+    /// Axis, activation and shape of a concatenation.
+    fn concatenated(&self, node: &Node, xs: &[Value]) -> Result<(u32, Act, Vec<u64>), String> {
         let RawOptions::Concatenation(o) = &node.op.options else {
             return Err("its options are missing".into());
         };
-        let n = node.op.inputs.len();
-        let xs: Vec<Value> = (0..n).map(|i| self.quantized(node, i)).collect::<Result<_, _>>()?;
         let first = xs.first().ok_or("no inputs")?;
         let mut shape = self.shape(*first);
         let axis = shapes::axis(o.axis.into(), shape.len())?;
         shape[axis as usize] = 0;
-        for &x in &xs {
+        for &x in xs {
             let other = self.shape(x);
             let fits = other.len() == shape.len()
                 && (0..shape.len()).all(|d| d == axis as usize || other[d] == shape[d]);
@@ -607,14 +628,19 @@ impl<'a> Converter<'a> {
             }
             shape[axis as usize] += other[axis as usize];
         }
-        let act = activation(o.fused_activation)?;
-        self.emit(node, quant::Concat { axis, act }, &xs, &shape)
+        Ok((axis, activation(o.fused_activation)?, shape))
     }
 
     fn split(&mut self, node: &Node) -> Result<(), String> {
+        let x = self.quantized(node, 1)?;
+        let (axis, shape) = self.parts(node, x)?;
+        self.emit_all(node, quant::Split { axis }, &[x], &vec![shape; node.op.outputs.len()])
+    }
+
+    /// The axis along which x is split, and the shape of each part.
+    fn parts(&self, node: &Node, x: Value) -> Result<(u32, Vec<u64>), String> {
         let axes = self.constant_ints(node, 0)?;
         let &[a] = axes.as_slice() else { return Err("one axis is needed".into()) };
-        let x = self.quantized(node, 1)?;
         let mut shape = self.shape(x);
         let axis = shapes::axis(a, shape.len())?;
         let parts = node.op.outputs.len() as u64;
@@ -622,10 +648,16 @@ impl<'a> Converter<'a> {
             return Err(format!("{} does not divide into {parts}", shape[axis as usize]));
         }
         shape[axis as usize] /= parts;
-        self.emit_all(node, quant::Split { axis }, &[x], &vec![shape; parts as usize])
+        Ok((axis, shape))
     }
 
     fn reshape(&mut self, node: &Node) -> Result<(), String> {
+        let (x, shape) = self.reshaped(node)?;
+        self.emit(node, quant::Reshape {}, &[x], &shape)
+    }
+
+    /// What is reshaped, and to what.
+    fn reshaped(&mut self, node: &Node) -> Result<(Value, Vec<u64>), String> {
         let x = self.operand(node, 0)?;
         let from = self.shape(x);
         let wanted: Vec<i64> = match self.constant_ints(node, 1) {
@@ -637,8 +669,7 @@ impl<'a> Converter<'a> {
                 _ => return Err("the new shape must be a constant".into()),
             },
         };
-        let shape = shapes::reshape(&from, &wanted, self.batch)?;
-        self.emit(node, quant::Reshape {}, &[x], &shape)
+        Ok((x, shapes::reshape(&from, &wanted, self.batch)?))
     }
 
     fn rank(&self, v: Value, rank: usize) -> Result<Vec<u64>, String> {
@@ -647,6 +678,23 @@ impl<'a> Converter<'a> {
             true => Ok(shape),
             false => Err(format!("expected {rank} dimensions, found shape {shape:?}")),
         }
+    }
+}
+
+/// The result's shape of x `xs` and weights `[O, K]`.
+fn fully_connected_shape(xs: &[u64], ws: &[u64], keep_rank: bool) -> Result<Vec<u64>, String> {
+    let elements: u64 = xs.iter().product();
+    if ws[1] == 0 || !elements.is_multiple_of(ws[1]) {
+        return Err(format!("{elements} inputs do not fit weights {ws:?}"));
+    }
+    let rows = elements / ws[1];
+    let shape = match (keep_rank, xs.split_last()) {
+        (true, Some((_, outer))) => [outer, &[ws[0]]].concat(),
+        _ => vec![rows, ws[0]],
+    };
+    match shape.iter().product::<u64>() == rows * ws[0] {
+        true => Ok(shape),
+        false => Err(format!("input {xs:?} does not fit weights {ws:?} with its rank kept")),
     }
 }
 

@@ -1,9 +1,9 @@
 //! TensorFlow Lite flatbuffers (`.tflite`).
 //!
 //! `schema_generated` (made by `flatc` from `schema/tflite.fbs`) verifies and reads the bytes,
-//! [`raw`] gives checked plain structs, `convert` makes a module at the quant level. Outside the
-//! generated accessors, which run only on verified bytes, all is safe Rust: no input makes it
-//! panic or read outside the file.
+//! [`raw`] gives checked plain structs, `convert` makes a module at the quant level, or at level nn
+//! where a graph computes on floats. Outside the generated accessors, which run only on verified
+//! bytes, all is safe Rust: no input makes it panic or read outside the file.
 
 mod convert;
 mod names;
@@ -12,7 +12,7 @@ pub mod raw;
 #[allow(dead_code, deprecated, missing_docs, non_snake_case, unused_imports, clippy::all)]
 mod schema_generated;
 
-pub use convert::SUPPORTED;
+pub use convert::{FLOAT_ONLY, SUPPORTED};
 pub use names::builtin_name;
 
 use crate::{ImportError, ImportOptions, Problem};

@@ -1,7 +1,7 @@
 //! Operators on one or two activations, element by element, and products of two.
 
 use super::convert::{Converter, Node, activation};
-use super::raw::RawOptions;
+use super::raw::{BatchMatMulOptions, RawOptions};
 use crate::shapes;
 use qcc_ir::OpKind;
 use qcc_ir::dialect::nn::{BinaryFn, UnaryFn};
@@ -21,7 +21,7 @@ impl Converter<'_> {
             return self.matmul(node);
         }
         let kind = unary(&name, &node.op.options);
-        let kind = kind.ok_or_else(|| format!("operator {name} is not supported"))?;
+        let kind = kind.ok_or_else(|| format!("operator {name} is supported on float32 only"))?;
         self.output_quantized(node)?;
         self.elementwise(node, kind?)
     }
@@ -34,31 +34,43 @@ impl Converter<'_> {
     }
 
     fn matmul(&mut self, node: &Node) -> Result<(), String> {
-        let RawOptions::BatchMatMul(o) = &node.op.options else {
-            return Err("its options are missing".into());
-        };
         self.output_quantized(node)?;
         let (a, b) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
-        let (p, q) = (self.shape(a), self.shape(b));
-        let ends = |s: &[u64], swap: bool| match s {
-            [.., r, c] => Ok(if swap { [*c, *r] } else { [*r, *c] }),
-            _ => Err(format!("{s:?} is no matrix")),
-        };
-        let ([m, k], [l, n]) = (ends(&p, o.adj_x)?, ends(&q, o.adj_y)?);
-        if k != l {
-            return Err(format!("matrices of {p:?} and {q:?} do not fit"));
-        }
-        let mut shape = shapes::broadcast(&p[..p.len() - 2], &q[..q.len() - 2])?;
-        shape.extend([m, n]);
+        let (o, shape) = matmul_shape(node, &self.shape(a), &self.shape(b))?;
         let kind = quant::MatMul { transpose_a: o.adj_x, transpose_b: o.adj_y };
         self.emit(node, kind, &[a, b], &shape)
     }
 }
 
-type Kind = Result<OpKind, String>;
+/// Options and result's shape of BATCH_MATMUL on matrices `[…, p]` and `[…, q]`.
+///
+/// # Errors
+/// They do not fit, or the options are missing.
+pub(super) fn matmul_shape<'n>(
+    node: &'n Node,
+    p: &[u64],
+    q: &[u64],
+) -> Result<(&'n BatchMatMulOptions, Vec<u64>), String> {
+    let RawOptions::BatchMatMul(o) = &node.op.options else {
+        return Err("its options are missing".into());
+    };
+    let ends = |s: &[u64], swap: bool| match s {
+        [.., r, c] => Ok(if swap { [*c, *r] } else { [*r, *c] }),
+        _ => Err(format!("{s:?} is no matrix")),
+    };
+    let ([m, k], [l, n]) = (ends(p, o.adj_x)?, ends(q, o.adj_y)?);
+    if k != l {
+        return Err(format!("matrices of {p:?} and {q:?} do not fit"));
+    }
+    let mut shape = shapes::broadcast(&p[..p.len() - 2], &q[..q.len() - 2])?;
+    shape.extend([m, n]);
+    Ok((o, shape))
+}
+
+pub(super) type Kind = Result<OpKind, String>;
 
 /// An operator on two activations, if `name` is one.
-fn pair(name: &str, options: &RawOptions) -> Option<Kind> {
+pub(super) fn pair(name: &str, options: &RawOptions) -> Option<Kind> {
     let binary = |f| Ok(quant::Binary { f }.into());
     Some(match (name, options) {
         ("ADD", RawOptions::Add(o)) => activation(o.fused_activation)
@@ -80,7 +92,7 @@ fn pair(name: &str, options: &RawOptions) -> Option<Kind> {
 }
 
 /// A function of one activation, if `name` is one.
-fn unary(name: &str, options: &RawOptions) -> Option<Kind> {
+pub(super) fn unary(name: &str, options: &RawOptions) -> Option<Kind> {
     let of = |f, alpha, beta| Ok(quant::Unary { f, alpha, beta }.into());
     let plain = |f| of(f, 0.0, 0.0);
     let clamp = |act| Ok(quant::Activation { act }.into());
