@@ -10,7 +10,7 @@ use crate::Problem;
 use std::collections::HashMap;
 
 /// Nodes, over all calls of all functions, that are looked at.
-const MAX_WORK: usize = 1 << 22;
+const MAX_WORK: usize = 1 << 18;
 /// Functions that may be inside one another.
 const MAX_DEPTH: usize = 64;
 

@@ -1,0 +1,7 @@
+
+D
+xPlaceholder*
+dtype0*%
+shape:ÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿÿ
+
+yRelux
