@@ -136,12 +136,14 @@ impl Converter<'_> {
         }
     }
     /// `[N,C,H,W]` or `[N,C,L]` to `[N,H,W,C]`.
+    #[allow(clippy::wrong_self_convention)] // it adds an op
     pub fn to_nhwc(&mut self, v: Value) -> Result<Value, String> {
         let shape = image_shape(&self.shape(v))?;
         let v = self.reshape(v, &shape)?;
         self.transpose(v, &[0, 2, 3, 1])
     }
     /// `[N,H,W,C]` to `[N,C,H,W]`, or to `[N,C,W]` if the model has one spatial dimension.
+    #[allow(clippy::wrong_self_convention)] // it adds an op
     pub fn from_nhwc(&mut self, v: Value, spatial: usize) -> Result<Value, String> {
         let v = self.transpose(v, &[0, 3, 1, 2])?;
         let s = self.shape(v);
