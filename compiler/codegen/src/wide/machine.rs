@@ -24,7 +24,11 @@ impl Machine {
             CpuLevel::X86V3 => (false, false),
             CpuLevel::X86AvxVnni => (false, true),
             CpuLevel::X86Avx512Vnni => (true, true),
-            _ => return None,
+            CpuLevel::X86Baseline
+            | CpuLevel::X86V2
+            | CpuLevel::A64Baseline
+            | CpuLevel::A64Dotprod
+            | CpuLevel::A64I8mm => return None,
         };
         let has = matches!(bytes, 16 | 32) || bytes == 64 && evex;
         has.then_some(Machine { bytes, evex, vnni })

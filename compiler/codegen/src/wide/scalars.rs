@@ -12,6 +12,7 @@ use crate::CodegenError;
 use iced_x86::{Code, Instruction, Register};
 use qcc_ir::dialect::loops::{Op, Pred};
 use qcc_ir::{DType, OpId, Value};
+use smallvec::SmallVec;
 
 type Result<T> = std::result::Result<T, CodegenError>;
 
@@ -73,7 +74,7 @@ impl Walk<'_> {
     pub fn scalar_op(&mut self, op: OpId, kind: &Op) -> Result<()> {
         let f = self.plan.kernel;
         let v = f.result(op);
-        let arg = f.operands(op).to_vec();
+        let arg: SmallVec<[Value; 3]> = SmallVec::from_slice(f.operands(op));
         let size = self.plan.lanes(v).0.size();
         match kind {
             Op::Add(_) => self.alu(v, &arg, ADD, size),

@@ -14,6 +14,7 @@ use crate::CodegenError;
 use iced_x86::{Code, Register};
 use qcc_ir::dialect::loops::{DotSigns, Op, Pred};
 use qcc_ir::{DType, OpId, Value};
+use smallvec::SmallVec;
 
 type Result<T> = std::result::Result<T, CodegenError>;
 
@@ -166,7 +167,7 @@ impl Walk<'_> {
     pub fn vector_op(&mut self, op: OpId, kind: &Op) -> Result<()> {
         let f = self.plan.kernel;
         let v = f.result(op);
-        let arg = f.operands(op).to_vec();
+        let arg: SmallVec<[Value; 3]> = SmallVec::from_slice(f.operands(op));
         let (elem, _) = self.plan.lanes(v);
         let scalar = !self.plan.is_vector(v);
         if let Some((forms, shape)) = single(self.m, kind, elem, scalar) {
@@ -209,12 +210,13 @@ impl Walk<'_> {
     /// One instruction.
     fn single(&mut self, v: Value, arg: &[Value], forms: Forms, shape: Shape) -> Result<()> {
         let scalar = !self.plan.is_vector(v);
-        let mut arg = arg.to_vec();
+        let mut arg: SmallVec<[Value; 2]> = SmallVec::from_slice(arg);
         if shape == Shape::Commutative && self.in_memory(arg[0]) && !self.is_folded(arg[1]) {
             arg.swap(0, 1);
         }
         let (first, last) = arg.split_at(arg.len() - 1);
-        let first = first.iter().map(|&a| self.register(a)).collect::<Result<Vec<u8>>>()?;
+        let first =
+            first.iter().map(|&a| self.register(a)).collect::<Result<SmallVec<[u8; 2]>>>()?;
         let last = match scalar {
             true => self.float_operand(last[0])?,
             false => self.operand(last[0], forms.broadcast)?,
@@ -222,7 +224,8 @@ impl Walk<'_> {
         self.release_operands();
         let d = self.define_vector(v)?;
         let name = |r: u8| if scalar { xmm(r) } else { self.m.vector(r) };
-        let mut ops: Vec<Operand> = vec![name(d).into()];
+        let mut ops: SmallVec<[Operand; 3]> = SmallVec::new();
+        ops.push(name(d).into());
         ops.extend(first.iter().map(|&r| Operand::Reg(name(r))));
         ops.push(last);
         self.asm.op(self.m.code(forms), &ops);
