@@ -44,3 +44,30 @@ fn bench_prints_json() {
     let last = out.lines().last().unwrap_or_default();
     assert!(serde_json::from_str::<serde_json::Value>(last).is_ok(), "{out}");
 }
+
+#[test]
+fn the_roofline_is_measured_once() {
+    let s = Scratch::new();
+    let profile = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_qcc"));
+        command.args(["bench", &digits(), "--seconds", "0.01", "--profile", "--json"]).args(more);
+        let out = command.env("XDG_CACHE_HOME", s.path("cache")).output().unwrap();
+        assert!(out.status.success(), "{}", errors(&out));
+        let line: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        let share = |l: &serde_json::Value| l["share"].as_f64().unwrap();
+        let shares: f64 = line["layers"].as_array().unwrap().iter().map(share).sum();
+        assert!((shares - 1.0).abs() < 1e-6, "{shares}");
+    };
+    profile(&[]);
+    let first = s.read("cache/qcc/roofline.json");
+    // A cache that says otherwise is believed, and left alone.
+    let text = String::from_utf8(first).unwrap().replace("bytes_per_s\":", "bytes_per_s\":1");
+    s.file("cache/qcc/roofline.json", &text);
+    profile(&[]);
+    assert_eq!(s.read("cache/qcc/roofline.json"), text.as_bytes());
+    profile(&["--roofline"]);
+    assert_ne!(s.read("cache/qcc/roofline.json"), text.as_bytes());
+    s.file("cache/qcc/roofline.json", "no JSON");
+    profile(&[]);
+    assert!(s.read("cache/qcc/roofline.json").starts_with(b"{"));
+}

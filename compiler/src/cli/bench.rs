@@ -1,6 +1,7 @@
 //! `qcc bench`: how long one run takes.
 
 mod profile;
+mod roofline;
 
 use super::{Global, ModelOptions, Outcome, output};
 use crate::layers::layers;
@@ -25,6 +26,10 @@ pub struct BenchArgs {
     /// Also time each layer: a table, or "layers" in the JSON. -v lists every kernel call.
     #[arg(long)]
     profile: bool,
+    /// Measure this machine's roofline again; otherwise it is measured once and kept in the user's
+    /// cache folder.
+    #[arg(long, requires = "profile")]
+    roofline: bool,
     /// One line of JSON and nothing else. (Where standard output is not a terminal, that line
     /// comes last anyway.)
     #[arg(long)]
@@ -57,7 +62,7 @@ pub fn bench(args: &BenchArgs, global: &Global) -> Result<Outcome> {
         let mut session = compiler.compile(&source)?.session();
         fill(&mut session, &model, &arrays)?;
         let rows = profile::rows(&mut session, &layers(&source.module));
-        let roof = profile::measure_roof(&quiet(compiler))?;
+        let roof = roofline::roofline(&quiet(compiler), args.roofline)?;
         if args.json {
             let total = rows.iter().map(|r| r.seconds).sum();
             line["layers"] = rows.iter().map(|r| json_row(r, total, &roof)).collect();
