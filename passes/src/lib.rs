@@ -49,6 +49,7 @@ pub mod prove_bounds;
 pub mod quant_params;
 mod registry;
 pub mod rewriter;
+pub mod simplify_requant;
 pub mod sink_dequantize;
 pub mod stage_inputs;
 #[cfg(test)]

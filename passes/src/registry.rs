@@ -17,6 +17,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::choose_params::PASS,
         &crate::sink_dequantize::PASS,
         &crate::fuse_dqq::PASS,
+        &crate::simplify_requant::PASS,
         &crate::lower_quant_to_int::PASS,
         &crate::choose_signedness::PASS,
         &crate::fold_identity_lut::PASS,
@@ -39,7 +40,7 @@ pub const PIPELINES: &[(&str, &str)] = &[
     (
         "quantize",
         "canonicalize,to-nhwc,canonicalize,fold-batch-norm,fold-fake-quant,canonicalize,sink-dequantize,propagate-params,choose-params,\
-         sink-dequantize,fuse-dqq,canonicalize{constants=all},cse,dce",
+         sink-dequantize,fuse-dqq,simplify-requant,canonicalize{constants=all},cse,dce",
     ),
     (
         "tflite-int",
