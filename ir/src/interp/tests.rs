@@ -211,3 +211,20 @@ fn kernels_stay_inside_their_buffers() {
     let error = run_main(&loop_module(0), &[]).unwrap_err().to_string();
     assert_eq!(error, "a module at level 'loop' is run by run_loop_main");
 }
+
+/// Equal parameters on both sides: the codes' mean 2.5 goes to 2; less the zero point it would go
+/// to 3 (ONNX Runtime 1.32, MNIST model in QDQ form).
+#[test]
+fn onnx_averages_codes_of_equal_parameters() {
+    let text = "!x = !quant.uniform<u8:f32, 0.5:1>\n\
+        module @m level(quant) numerics(onnx) {\n\
+        func @main(%x: tensor<1x1x2x1x!x>) -> tensor<1x1x1x1x!x> {\n\
+        %y = quant.avg_pool2d(%x) {window = [1, 2]} : tensor<1x1x1x1x!x>\n\
+        return %y\n}\n}\n";
+    let m = crate::text::parse(text, "test").expect("the text is a module");
+    let mut x = Tensor::zeros(crate::DType::U8, vec![1, 1, 2, 1]);
+    x.set_i64(0, 2);
+    x.set_i64(1, 3);
+    let y = run_main(&m, &[x]).expect("the op has a form");
+    assert_eq!(y[0].to_i64_vec(), [2]);
+}

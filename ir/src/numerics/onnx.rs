@@ -162,7 +162,8 @@ fn activation(r: &mut Recipe, o: &quant::Activation) -> Result<(), String> {
     r.lut(|q| fx::quantize_linear(fx::dequantize_linear(q, x), y, (lo, hi)))
 }
 
-/// QLinearAveragePool is defined as the float op between the conversions.
+/// QLinearAveragePool is defined as the float op between the conversions; with equal parameters on
+/// both sides it averages the codes themselves.
 fn avg_pool(r: &mut Recipe, o: &quant::AvgPool2d) -> Result<(), String> {
     let kind = nn::AvgPool2d {
         window: o.window,
@@ -171,7 +172,18 @@ fn avg_pool(r: &mut Recipe, o: &quant::AvgPool2d) -> Result<(), String> {
         act: Act::None,
         count_include_pad: o.count_include_pad,
     };
-    r.in_float(kind, o.act)
+    let around = o.count_include_pad && o.pad != [0; 4];
+    if Recipe::quant(r.x(0)) != Recipe::quant(r.y()) || around {
+        return r.in_float(kind, o.act);
+    }
+    let [scale, zp] = [float_list(DType::F32, [1.0]), list(DType::I32, [0])].map(Operand::Const);
+    let x = TensorType::plain(&r.x(0).shape, DType::F32);
+    let y = TensorType::plain(&r.y().shape, DType::F32);
+    let codes = int::Dequantize { axis: 0, f32_steps: true };
+    let codes = r.step(codes, &[Operand::Input(0), scale.clone(), zp.clone()], x);
+    let mean = r.step(kind, &[codes], y);
+    let kind = int::Quantize { axis: 0, rounding: QuantizeRounding::HalfEven, code_bias: 0 };
+    r.finish(kind, &[mean, scale, zp], o.act)
 }
 
 /// QLinearGlobalAveragePool.
