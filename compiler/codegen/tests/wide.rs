@@ -5,6 +5,7 @@ mod common;
 
 use common::lane_ops::{Case, ROWS, cases, input, source};
 use common::*;
+use qcc_codegen::Target;
 use qcc_codegen::emitters::Choice;
 use qcc_ir::Module;
 use qcc_runtime::cpu::{CpuLevel, levels_of_host};
@@ -207,6 +208,70 @@ fn memory_and_loops() {
         let found =
             run_jit_choosing(&m, cpu, Choice::WideFirst, (x, expected.len())).expect("compiles");
         // What no kernel writes is 0xA5 for the interpreter and 0xEE here.
+        let same =
+            |i: &usize| found[*i] == expected[*i] || (expected[*i], found[*i]) == (0xA5, 0xEE);
+        let differ = (0..expected.len()).find(|i| !same(i));
+        assert_eq!(differ, None, "{cpu}, {} bits", 8 * width);
+    }
+}
+
+/// A kernel of more buffers than registers: parameters on the stack, pointers and counters in
+/// stack slots.
+fn many_buffers(width: usize) -> String {
+    let n = 20;
+    let list = |f: &dyn Fn(usize) -> String| (0..n).map(f).collect::<Vec<_>>().join(", ");
+    let mut body = String::new();
+    let mut last = "%zero".to_string();
+    for i in 0..n {
+        let (a, b) = (16 + i, 3 + i);
+        // Both pointers are needed inside of the inner loop.
+        body += &format!(
+            "        %a{i} = loop.load %x{i}[%i*{a} + %j*{b}] : vec<i8x{width}>
+        %b{i} = loop.load %x{i}[%i*{a} + 7] : vec<i8x{width}>
+        %c{i} = loop.sub({last}, %a{i}) : vec<i8x{width}>
+        %d{i} = loop.xor(%c{i}, %b{i}) : vec<i8x{width}>\n"
+        );
+        last = format!("%d{i}");
+    }
+    format!(
+        "module @m level(loop) numerics(tflite) {{
+  kernel @many({params}, %y: mem<4096>) {{
+    %zero = loop.iconst() {{value = 3}} : vec<i8x{width}>
+    loop.for %h = 0 to 2 {{
+      loop.for %i = 0 to 3 {{
+        loop.for %j = 0 to 5 {{
+        %h32 = loop.index_cast(%h) : i32
+{body}        loop.store {last}, %y[%h*1024 + %i*340 + %j*65]
+        loop.store %h32, %y[%h*1024 + %i*4 + 1010]
+        loop.yield
+        }}
+        loop.yield
+      }}
+      loop.yield
+    }}
+    return
+  }}
+  func @main(%a: mem<0, slack=64>, %x: mem<4096, slack=64>, %y: mem<4096>) inputs(\"x\") outputs(\"y\") {{
+    loop.call({args}, %y) {{kernel = \"many\", offsets = [{offsets}, 0]}}
+    return
+  }}
+}}",
+        params = list(&|i| format!("%x{i}: mem<512, slack=64>")),
+        args = list(&|_| "%x".into()),
+        offsets = list(&|i| (100 * i).to_string()),
+    )
+}
+
+#[test]
+fn more_buffers_than_registers() {
+    for (cpu, width) in wide_levels() {
+        let m = module(&many_buffers(width));
+        let x = &input(width)[..4096];
+        let expected = interpret(&m, x);
+        let text = qcc_codegen::jit::listing(m.clone(), &Target::host(cpu)).expect("compiles").asm;
+        assert!(width == 16 || text.contains("[rsp"), "{text}");
+        let found = run_jit_choosing(&m, cpu, Choice::WideFirst, (x, expected.len()));
+        let found = found.expect("compiles");
         let same =
             |i: &usize| found[*i] == expected[*i] || (expected[*i], found[*i]) == (0xA5, 0xEE);
         let differ = (0..expected.len()).find(|i| !same(i));
