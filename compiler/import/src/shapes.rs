@@ -79,7 +79,8 @@ pub fn reshape(from: &[u64], wanted: &[i64], batch: u64) -> Result<Vec<u64>, Str
     if wanted.iter().any(|&d| d < -1) || wanted.iter().filter(|&&d| d == -1).count() > 1 {
         return fail();
     }
-    let known: u64 = wanted.iter().filter(|&&d| d >= 0).map(|&d| d as u64).product();
+    let extents = wanted.iter().filter(|&&d| d >= 0).map(|&d| d as u64);
+    let Some(known) = extents.into_iter().try_fold(1u64, u64::checked_mul) else { return fail() };
     let mut shape: Vec<u64> = wanted.iter().map(|&d| d.max(0) as u64).collect();
     if let Some(at) = wanted.iter().position(|&d| d == -1) {
         if known == 0 || !elements.is_multiple_of(known) {
@@ -88,7 +89,7 @@ pub fn reshape(from: &[u64], wanted: &[i64], batch: u64) -> Result<Vec<u64>, Str
         shape[at] = elements / known;
     } else if known != elements {
         match shape.first_mut() {
-            Some(first) if known * batch == elements => *first *= batch,
+            Some(first) if known.checked_mul(batch) == Some(elements) => *first *= batch,
             _ => return fail(),
         }
     }

@@ -231,7 +231,10 @@ fn range(start: &Tensor, limit: &Tensor, delta: &Tensor) -> Result<Tensor, Strin
     for i in 0..y.len() {
         match start.dtype().is_float() {
             true => y.set_f64(i, a + i as f64 * step),
-            false => y.set_i64(i, start.get_i64(0) + i as i64 * delta.get_i64(0)),
+            false => y.set_i64(
+                i,
+                start.get_i64(0).wrapping_add((i as i64).wrapping_mul(delta.get_i64(0))),
+            ),
         }
     }
     Ok(y)

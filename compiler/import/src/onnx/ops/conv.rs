@@ -351,7 +351,8 @@ fn transposed_pads(
     let first = 2 - spatial;
     let of = |name: &str, d: usize| -> Result<Option<i64>, String> {
         let all = node.ints(name)?;
-        Ok(all.and_then(|a| a.get(d.checked_sub(first)?)).copied())
+        let one = all.and_then(|a| a.get(d.checked_sub(first)?)).copied();
+        Ok(one.map(|v| v.clamp(-(1 << 40), 1 << 40)))
     };
     let auto = node.string("auto_pad", "NOTSET")?;
     let (mut pad, mut out) = ([0; 4], [0; 2]);
@@ -372,7 +373,7 @@ fn transposed_pads(
             }
             None => {
                 let pads = node.ints("pads")?.unwrap_or(&[]);
-                let at = |k: usize| pads.get(k).copied().unwrap_or(0);
+                let at = |k: usize| pads.get(k).map_or(0, |&p| p.clamp(-(1 << 40), 1 << 40));
                 match d.checked_sub(first) {
                     Some(k) => [at(k), at(k + spatial)],
                     None => [0, 0],
