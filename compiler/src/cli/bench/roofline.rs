@@ -6,7 +6,7 @@
 use super::profile::{Roof, measure_roof};
 use crate::{Compiler, Result, files};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The roofline from the cache, or measured and kept; measured in any case with `again`.
 pub fn roofline(compiler: &Compiler, again: bool) -> Result<Roof> {
@@ -43,7 +43,7 @@ fn key(compiler: &Compiler) -> String {
     format!("{} {} {cpu}", env!("CARGO_PKG_VERSION"), compiler.level().name())
 }
 
-fn read(path: &PathBuf) -> Map<String, Value> {
+fn read(path: &Path) -> Map<String, Value> {
     let bytes = files::read_limited(path).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
