@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The roofline from the cache, or measured and kept; measured in any case with `again`.
 pub fn roofline(compiler: &Compiler, again: bool) -> Result<Roof> {
     let (path, key) = (cache_file(), key(compiler));
-    let mut all = path.as_ref().map(read).unwrap_or_default();
+    let mut all = path.as_deref().map(read).unwrap_or_default();
     if let Some(roof) = all.get(&key).filter(|_| !again).and_then(parse) {
         return Ok(roof);
     }
