@@ -57,10 +57,12 @@ fn graphs_of_the_corpus_compute_what_tensorflow_simulates() {
     for (name, outputs) in graphs {
         let names = outputs.split(',').filter(|o| !o.is_empty());
         let compiler = names.fold(Compiler::new(), |c, o| c.output(o));
-        let source = compiler.read(&folder.join(name)).expect(name);
+        let source = compiler.read(folder.join(name)).expect(name);
         let stem = name.trim_end_matches(".pb").trim_end_matches("_savedmodel");
         let worst = difference(&source, &folder.join(format!("{stem}.golden.npz")));
-        assert!(worst < 1e-5, "{name}: differs by {worst}");
+        // Another order of additions moves a code of 16 bits to its neighbour now and then.
+        let tolerance = if name.contains("a16") { 1.5e-3 } else { 1e-5 };
+        assert!(worst < tolerance, "{name}: differs by {worst}");
     }
 }
 
@@ -74,13 +76,13 @@ fn float_tflite_files_of_the_corpus_compute_what_the_reference_does() {
     for stem in
         ["digits_b_float", "mnist_a_float", "mnist_a_qat_fakequant", "digits_b_fakequant_op8"]
     {
-        let source = Compiler::new().read(&folder.join(format!("{stem}.tflite"))).expect(stem);
+        let source = Compiler::new().read(folder.join(format!("{stem}.tflite"))).expect(stem);
         assert_eq!(source.module.level, qcc_ir::Level::Nn);
         let worst = difference(&source, &folder.join(format!("{stem}.golden.npz")));
         assert!(worst < 1e-5, "{stem}: differs by {worst}");
     }
     // Weights are codes, which the reference meets with activations quantized on the way.
-    let hybrid = Compiler::new().read(&folder.join("kws_ref_model_float32.tflite"));
+    let hybrid = Compiler::new().read(folder.join("kws_ref_model_float32.tflite"));
     assert_eq!(hybrid.expect("it imports").module.level, qcc_ir::Level::Nn);
 }
 
