@@ -24,7 +24,7 @@ pub const QUANTIZE_PIPELINE: &str = "@quantize,@tflite-int,lower-int-to-loop,pro
 /// [`DEFAULT_PIPELINE`] without the first pass of `@tflite-int`, which makes the int level. Passes
 /// that a module has been through already change nothing.
 const AFTER_INT: &str = "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,\
-    check-accumulators,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory,\
+    check-accumulators,expand-float,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory,\
     lower-int-to-loop,prove-bounds";
 
 /// The pass that no program goes without.
