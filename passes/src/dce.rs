@@ -27,14 +27,14 @@ pub static PASS: Pass = Pass {
 
 fn run(m: &mut Module, _ctx: &mut PassContext) -> Result<(), Diagnostics> {
     for f in m.funcs.values_mut() {
-        sweep_region(f, f.body);
+        erase_unused(f, f.body);
     }
     drop_unused_data(m);
     Ok(())
 }
 
 /// Erases unused pure ops, last to first, so that one sweep frees whole chains.
-fn sweep_region(f: &mut Func, region: RegionId) {
+pub fn erase_unused(f: &mut Func, region: RegionId) {
     for op in f.region(region).ops.clone().into_iter().rev() {
         let unused = f.results(op).iter().all(|&v| f.value(v).uses().is_empty());
         if unused && f.kind(op).spec().pure {
@@ -42,7 +42,7 @@ fn sweep_region(f: &mut Func, region: RegionId) {
             continue;
         }
         for inner in f.op(op).regions().to_vec() {
-            sweep_region(f, inner);
+            erase_unused(f, inner);
         }
     }
 }

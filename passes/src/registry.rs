@@ -42,10 +42,11 @@ pub const PIPELINES: &[(&str, &str)] = &[
         "canonicalize,to-nhwc,canonicalize,fold-batch-norm,fold-fake-quant,canonicalize,sink-dequantize,propagate-params,choose-params,\
          sink-dequantize,fuse-dqq,simplify-requant,canonicalize{constants=all},cse,dce",
     ),
+    ("tflite-int", "lower-quant-to-int,@place-int"),
     (
-        "tflite-int",
-        "lower-quant-to-int,choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,\
-     expand-float,expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
+        "place-int",
+        "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,expand-float,\
+         expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
     ),
 ];
 

@@ -188,7 +188,7 @@ pub fn tidy(m: Module) -> Module {
             continue;
         }
         let body = f.body;
-        sweep(&mut f, body);
+        qcc_passes::dce::erase_unused(&mut f, body);
         for op in f.walk() {
             if let OpKind::Core(core::Op::Const(c)) = f.kind_mut(op)
                 && let Some(block) = m.data.get(c.data)
@@ -222,20 +222,6 @@ fn called(m: &Module) -> IndexSet<String> {
         }
     }
     out
-}
-
-/// Erases unused pure ops, last to first.
-fn sweep(f: &mut Func, region: RegionId) {
-    for op in f.region(region).ops.clone().into_iter().rev() {
-        let unused = f.results(op).iter().all(|&v| f.value(v).uses().is_empty());
-        if unused && f.kind(op).spec().pure {
-            f.erase(op);
-            continue;
-        }
-        for inner in f.op(op).regions().to_vec() {
-            sweep(f, inner);
-        }
-    }
 }
 
 /// A copy of the function without parameters that nothing reads.

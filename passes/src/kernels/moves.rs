@@ -1,6 +1,6 @@
 //! Kernels that move bytes: copy, pad borders, flip signs.
 
-use super::kb::{Addr, Kb, Var};
+use super::kb::{Addr, Kb};
 use super::{Kernel, View};
 use qcc_ir::{DType, Func, Type};
 
@@ -99,29 +99,35 @@ impl Kernel for Fill {
 }
 
 /// A loop: extent, source stride, destination stride.
-type Loop = (u64, u64, u64);
+pub type Loop = (u64, i64, i64);
 
 /// The loops around the longest runs of bytes that are contiguous in both views, and that run's
 /// length in bytes.
 fn byte_runs(x: &View, y: &View) -> (Vec<Loop>, u64) {
-    let mut run = x.dtype.size() as u64;
-    let mut loops: Vec<Loop> = Vec::new();
-    for d in (0..x.shape.len()).rev() {
-        let (n, xs, ys) = (x.shape[d], x.strides[d], y.strides[d]);
-        if n == 1 {
-            continue;
-        }
-        match loops.last_mut() {
-            None if xs == run && ys == run => run *= n,
-            Some((m, ix, iy)) if xs == *ix * *m && ys == *iy * *m => *m *= n,
-            _ => loops.push((n, xs, ys)),
-        }
-    }
-    loops.reverse();
-    (loops, run)
+    let strides = x.strides.iter().zip(&y.strides);
+    let loops: Vec<Loop> =
+        x.shape.iter().zip(strides).map(|(&n, (&xs, &ys))| (n, xs as i64, ys as i64)).collect();
+    merged(&loops, x.dtype.size() as u64)
 }
 
-fn nest(
+/// Loops around the longest runs that are contiguous on both sides, and bytes of a run, where an
+/// element has `size`.
+pub fn merged(loops: &[Loop], size: u64) -> (Vec<Loop>, u64) {
+    let mut run = size;
+    let mut out: Vec<Loop> = Vec::new();
+    for &(n, xs, ys) in loops.iter().rev().filter(|l| l.0 != 1) {
+        match out.last_mut() {
+            None if xs == run as i64 && ys == run as i64 => run *= n,
+            Some((m, ix, iy)) if xs == *ix * *m as i64 && ys == *iy * *m as i64 => *m *= n,
+            _ => out.push((n, xs, ys)),
+        }
+    }
+    out.reverse();
+    (out, run)
+}
+
+/// Emits `loops` around `body`, which gets both addresses.
+pub fn nest(
     kb: &mut Kb,
     loops: &[Loop],
     x: &Addr,
@@ -131,7 +137,7 @@ fn nest(
     let Some((&(n, xs, ys), inner)) = loops.split_first() else {
         return body(kb, x, y);
     };
-    kb.for_each(n, |kb, k: Var| nest(kb, inner, &k.of(x, xs), &k.of(y, ys), body));
+    kb.for_each(n, |kb, k| nest(kb, inner, &k.by(x, xs), &k.by(y, ys), body));
 }
 
 /// Chunks that are emitted in line before a loop is worth it.

@@ -94,7 +94,7 @@ impl Stubs {
     }
 }
 
-fn call(out: &mut ObjectModule, b: &mut FunctionBuilder, f: FuncId) -> Value {
+fn call(out: &mut dyn Module, b: &mut FunctionBuilder, f: FuncId) -> Value {
     let callee = out.declare_func_in_func(f, b.func);
     let call = b.ins().call(callee, &[]);
     b.inst_results(call)[0]
@@ -113,7 +113,7 @@ const ISAR1: usize = 1;
 
 /// The words that levels depend on; a leaf that this CPU does not have counts as 0.
 fn x86_facts(
-    out: &mut ObjectModule,
+    out: &mut dyn Module,
     b: &mut FunctionBuilder,
     cpuid: FuncId,
     xgetbv: FuncId,

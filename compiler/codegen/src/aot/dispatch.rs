@@ -46,7 +46,7 @@ pub(super) fn define(
                 b.switch_to_block(this);
                 b.seal_block(this);
                 let run = out.declare_func_in_func(run, b.func);
-                let call = b.ins().call(run, &params);
+                let call = b.ins().call(run, params);
                 let code = b.inst_results(call)[0];
                 b.ins().return_(&[code]);
                 b.switch_to_block(next);
@@ -61,7 +61,7 @@ pub(super) fn define(
 
 /// The cell's value, filled if it was 0.
 fn cached_level(
-    out: &mut ObjectModule,
+    out: &mut dyn Module,
     b: &mut FunctionBuilder,
     cell: DataId,
     detect: FuncId,

@@ -22,9 +22,8 @@ use crate::emitters::Emitters;
 use crate::isa::{CodeModel, Target};
 use crate::parallel;
 use crate::program::{self, ALIGN, ConstBase, Links, Program};
-use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, types};
-use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_codegen::ir::{AbiParam, InstBuilder, Value, types};
+use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
@@ -221,31 +220,20 @@ fn define_data(
     Ok(id)
 }
 
-/// Defines `name` from a body that gets the function's parameters.
+/// Defines `name`, of pointers, from a body that gets the function's parameters.
 fn define_function(
     out: &mut ObjectModule,
     name: &str,
     (linkage, n_params): (Linkage, usize),
     returns: Option<types::Type>,
-    body: impl FnOnce(&mut ObjectModule, &mut FunctionBuilder, Vec<cranelift_codegen::ir::Value>),
+    body: impl FnOnce(&mut dyn Module, &mut FunctionBuilder, &[Value]),
 ) -> Result<FuncId, CodegenError> {
-    let fail = |e| CodegenError::backend(name, e);
     let mut sig = crate::clif::kernel_signature(out, n_params);
     sig.returns.extend(returns.map(AbiParam::new));
-    let id = out.declare_function(name, linkage, &sig).map_err(fail)?;
-    let mut context = Context::new();
-    context.func.signature = sig;
-    let mut builder_context = FunctionBuilderContext::new();
-    let mut b = FunctionBuilder::new(&mut context.func, &mut builder_context);
-    let block = b.create_block();
-    b.append_block_params_for_function_params(block);
-    b.switch_to_block(block);
-    b.seal_block(block);
-    let params = b.block_params(block).to_vec();
-    body(out, &mut b, params);
-    b.finalize(out.target_config());
-    out.define_function(id, &mut context).map_err(fail)?;
-    Ok(id)
+    program::define_with(out, name, linkage, sig, |out, b, params| {
+        body(out, b, params);
+        Ok(())
+    })
 }
 
 /// `void <symbol>_reset(arena)`: models without state have nothing to reset.

@@ -4,16 +4,13 @@
 //! negative; runs that are contiguous on both sides are copied whole.
 
 use crate::kernels::kb::{Addr, Kb};
-use crate::kernels::moves::{Change, copy_run};
+use crate::kernels::moves::{Change, Loop, copy_run, merged, nest};
 use crate::kernels::scalar_conv::load_wide;
 use crate::kernels::site::Site;
 use crate::kernels::{Call, Kernel, View, each};
 use qcc_ir::dialect::loops::Pred;
 use qcc_ir::dialect::nn::{self, PadMode};
 use qcc_ir::{DType, Func, MemType, Type, Value};
-
-/// Extent, and bytes per step in x and in y.
-type Loop = (u64, i64, i64);
 
 /// A block of y and where it comes from.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,34 +52,6 @@ impl Kernel for Move {
         }
         kb.finish()
     }
-}
-
-/// Loops around the longest runs that are contiguous on both sides, and bytes of a run.
-fn merged(loops: &[Loop], size: u64) -> (Vec<Loop>, u64) {
-    let mut run = size;
-    let mut out: Vec<Loop> = Vec::new();
-    for &(n, xs, ys) in loops.iter().rev().filter(|l| l.0 != 1) {
-        match out.last_mut() {
-            None if xs == run as i64 && ys == run as i64 => run *= n,
-            Some((m, ix, iy)) if xs == *ix * *m as i64 && ys == *iy * *m as i64 => *m *= n,
-            _ => out.push((n, xs, ys)),
-        }
-    }
-    out.reverse();
-    (out, run)
-}
-
-fn nest(
-    kb: &mut Kb,
-    loops: &[Loop],
-    x: &Addr,
-    y: &Addr,
-    body: &mut dyn FnMut(&mut Kb, &Addr, &Addr),
-) {
-    let Some((&(n, xs, ys), inner)) = loops.split_first() else {
-        return body(kb, x, y);
-    };
-    kb.for_each(n, |kb, k| nest(kb, inner, &k.by(x, xs), &k.by(y, ys), body));
 }
 
 fn calls(site: &Site, blocks: Vec<Block>) -> Vec<Call> {

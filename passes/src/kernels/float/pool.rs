@@ -49,27 +49,43 @@ impl Kernel for Pool {
 
     fn build(&self, name: &str) -> Func {
         let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem()]);
-        let (x, y) = (kb.mem(0), kb.mem(1));
-        if self.y.is_empty() {
-            return kb.finish();
-        }
-        let (xs, ys) = (&self.x.strides, &self.y.strides);
-        let [rows, columns] = self.axes;
-        kb.for_each(self.y.shape[0], |kb, n| {
-            let at = [n.of(&x, xs[0]), n.of(&y, ys[0])];
-            segments(kb, &rows, (&at, [xs[1], ys[1]]), &mut |kb, row, at| {
-                segments(kb, &columns, (at, [xs[2], ys[2]]), &mut |kb, column, at| {
-                    self.pixel(kb, at, [row.taps, column.taps]);
-                });
-            });
+        windows(&mut kb, (&self.x, &self.y), (0, 1), &self.axes, &mut |kb, at, [row, column]| {
+            self.pixel(kb, at, [row.taps, column.taps]);
         });
         kb.finish()
     }
 }
 
+/// Emits one output pixel; see [`windows`].
+type PixelBody<'a> = dyn FnMut(&mut Kb, &[Addr], [&Segment; 2]) + 'a;
+
+/// Emits `body` for each output pixel: the addresses of its first tap inside the image and of itself,
+/// and its row's and column's segments. `buffers` are the numbers of x and y.
+pub fn windows(
+    kb: &mut Kb,
+    (x, y): (&View, &View),
+    buffers: (usize, usize),
+    [rows, columns]: &[Axis; 2],
+    body: &mut PixelBody,
+) {
+    if y.is_empty() {
+        return;
+    }
+    let (x_at, y_at) = (kb.mem(buffers.0), kb.mem(buffers.1));
+    let (xs, ys) = (&x.strides, &y.strides);
+    kb.for_each(y.shape[0], |kb, n| {
+        let at = [n.of(&x_at, xs[0]), n.of(&y_at, ys[0])];
+        segments(kb, rows, (&at, [xs[1], ys[1]]), &mut |kb, row, at| {
+            segments(kb, columns, (at, [xs[2], ys[2]]), &mut |kb, column, at| {
+                body(kb, at, [row, column]);
+            });
+        });
+    });
+}
+
 /// Emits `body` for each output along an axis, with its segment and the addresses of its first tap
 /// inside the image and of itself.
-pub fn segments(
+fn segments(
     kb: &mut Kb,
     axis: &Axis,
     (at, [xs, ys]): (&[Addr], [u64; 2]),

@@ -3,7 +3,7 @@
 //! for nothing.
 
 use super::emit::{Emit, load};
-use super::pool::segments;
+use super::pool::windows;
 use crate::kernels::kb::{Addr, Kb};
 use crate::kernels::pool::{Axis, Segment};
 use crate::kernels::{Kernel, View};
@@ -43,19 +43,9 @@ impl Kernel for ScalarConv {
         let views = [Some(&self.x), Some(&self.w), self.bias.as_ref(), Some(&self.y)];
         let mems: Vec<_> = views.iter().flatten().map(|v| v.mem()).collect();
         let mut kb = Kb::new(name, &mems);
-        let (x, y) = (kb.mem(0), kb.mem(mems.len() - 1));
-        let (xs, ys) = (&self.x.strides, &self.y.strides);
-        let [rows, columns] = self.axes;
-        if self.y.is_empty() {
-            return kb.finish();
-        }
-        kb.for_each(self.y.shape[0], |kb, n| {
-            let at = [n.of(&x, xs[0]), n.of(&y, ys[0])];
-            segments(kb, &rows, (&at, [xs[1], ys[1]]), &mut |kb, row, at| {
-                segments(kb, &columns, (at, [xs[2], ys[2]]), &mut |kb, column, at| {
-                    self.pixel(kb, at, [row, column]);
-                });
-            });
+        let buffers = (0, mems.len() - 1);
+        windows(&mut kb, (&self.x, &self.y), buffers, &self.axes, &mut |kb, at, window| {
+            self.pixel(kb, at, window);
         });
         kb.finish()
     }

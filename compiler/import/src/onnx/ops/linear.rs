@@ -58,12 +58,12 @@ fn matmul(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.done(node, y)
 }
 
-/// y = alpha·A·B + beta·C.
-fn gemm(c: &mut Converter, node: &Node) -> Result<(), String> {
-    let (xs, ws) = (c.shape_of(node, 0)?, c.shape_of(node, 1)?);
-    let (ta, tb) = (node.flag("transA", false)?, node.flag("transB", false)?);
-    let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
-    let (&[x0, x1], &[w0, w1]) = (&xs[..], &ws[..]) else {
+/// M and N of a product of two matrices, each transposed or not.
+pub(super) fn product_extents(
+    (xs, ta): (&[u64], bool),
+    (ws, tb): (&[u64], bool),
+) -> Result<[u64; 2], String> {
+    let (&[x0, x1], &[w0, w1]) = (xs, ws) else {
         return Err(format!("matrices of shapes {xs:?} and {ws:?}"));
     };
     let (m, k) = if ta { (x1, x0) } else { (x0, x1) };
@@ -71,6 +71,15 @@ fn gemm(c: &mut Converter, node: &Node) -> Result<(), String> {
     if k != kb || k == 0 {
         return Err(format!("{xs:?} and {ws:?} cannot be multiplied"));
     }
+    Ok([m, n])
+}
+
+/// y = alpha·A·B + beta·C.
+fn gemm(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let (xs, ws) = (c.shape_of(node, 0)?, c.shape_of(node, 1)?);
+    let (ta, tb) = (node.flag("transA", false)?, node.flag("transB", false)?);
+    let (alpha, beta) = (node.float("alpha", 1.0)?, node.float("beta", 1.0)?);
+    let [m, n] = product_extents((&xs, ta), (&ws, tb))?;
     let bias_fits = match node.input(2) {
         None => true,
         Some(_) => c.shape_of(node, 2)? == [n] && beta == 1.0,

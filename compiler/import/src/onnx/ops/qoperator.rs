@@ -139,14 +139,7 @@ fn gemm(c: &mut Converter, node: &Node) -> Result<(), String> {
     if node.float("alpha", 1.0)? != 1.0 || node.input(7).is_none() {
         return Err("alpha other than 1 and float outputs are not supported".into());
     }
-    let (&[x0, x1], &[w0, w1]) = (&xs[..], &ws[..]) else {
-        return Err(format!("matrices of shapes {xs:?} and {ws:?}"));
-    };
-    let (m, k) = if ta { (x1, x0) } else { (x0, x1) };
-    let (kb, n) = if tb { (w1, w0) } else { (w0, w1) };
-    if k != kb || k == 0 {
-        return Err(format!("{xs:?} and {ws:?} cannot be multiplied"));
-    }
+    let [m, n] = super::linear::product_extents((&xs, ta), (&ws, tb))?;
     let x = input(c, node, 0, 1)?;
     let x = if ta { c.transpose(x, &[1, 0])? } else { x };
     let (axis, perm): (i64, [u32; 2]) = if tb { (0, [0, 1]) } else { (1, [1, 0]) };
