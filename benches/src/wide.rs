@@ -7,6 +7,7 @@
 //! many runs each.
 
 use qcc_codegen::Target;
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::{JitOptions, JitProgram, listing};
 use qcc_ir::{Module, text, verify};
 use qcc_runtime::AlignedBuf;
@@ -121,7 +122,7 @@ fn speed(source: &str, macs: f64, cpu: CpuLevel, show: bool) -> Result<f64, Erro
     verify::verify(&module).map_err(|e| format!("{e:?}"))?;
     let target = Target::host(cpu);
     if show {
-        println!("{}", listing(module.clone(), &target)?.asm);
+        println!("{}", listing(module.clone(), &target, Choice::default())?.asm);
     }
     let jit = JitProgram::compile(module, &target, JitOptions::default())?;
     let mut arena = AlignedBuf::zeroed(64);

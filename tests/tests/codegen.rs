@@ -1,6 +1,7 @@
 //! The instructions that each CPU level is there for occur in its code.
 
 use qcc::{Compiler, Cpu, Source};
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::{Target, jit};
 use qcc_runtime::CpuLevel;
 use qcc_runtime::cpu::Arch;
@@ -21,7 +22,7 @@ fn asm(name: &str, cpu: CpuLevel) -> String {
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
     };
     let target = Target { triple: triple.parse().expect("a triple"), cpu };
-    jit::listing(lowered.module, &target).expect("code can be made").asm
+    jit::listing(lowered.module, &target, Choice::WideFirst).expect("code can be made").asm
 }
 
 #[track_caller]

@@ -2,10 +2,12 @@
 //! shared libraries. The corpus beside the repository runs too where it exists.
 
 use qcc::{Compiler, Cpu, Source, Tensor};
+use qcc_codegen::emitters::Choice;
+use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_codegen::{Target, aot};
 use qcc_runtime::AlignedBuf;
 use qcc_runtime::abi::{QccInfoFn, QccRunFn};
-use qcc_runtime::cpu::levels_of_host;
+use qcc_runtime::cpu::{Arch, CpuLevel, levels_of_host};
 use qcc_tests::golden::{
     Case, Example, for_all, object_for, own_examples, run_jit, same, shared_examples,
 };
@@ -85,6 +87,38 @@ fn every_level_of_this_cpu_gives_the_golden_outputs() {
             check_jit(&example.name, &source, &cases, compiler)
         })
     });
+}
+
+#[test]
+fn what_cranelift_can_emit_gives_the_golden_outputs() {
+    for_all(&own_examples(), |example| {
+        let (source, cases) = open(example, MOST_CASES)?;
+        let ours = levels_of_host().into_iter().filter(|&l| l >= CpuLevel::X86V3);
+        ours.filter(|l| l.arch() == Arch::X86_64).try_for_each(|level| {
+            let compiler = Compiler::new().cpu(Cpu::level(level));
+            let module = compiler.lower(&source).map_err(|e| e.to_string())?.module;
+            let options = JitOptions { choice: Choice::ByWidth, ..JitOptions::default() };
+            let program = JitProgram::compile(module, &Target::host(level), options);
+            let program = program.map_err(|e| e.to_string())?;
+            cases.iter().try_for_each(|case| {
+                let got = run_program(&program, &source, &case.inputs);
+                same(&format!("{} through Cranelift, {level}", example.name), &got, &case.outputs)
+            })
+        })
+    });
+}
+
+fn run_program(program: &JitProgram, source: &Source, inputs: &[Tensor]) -> Vec<Tensor> {
+    let zeros = |d: &qcc::TensorDesc| Tensor::zeros(d.dtype, d.shape.clone());
+    let mut outputs: Vec<Tensor> = source.outputs.iter().map(zeros).collect();
+    let mut arena = AlignedBuf::zeroed(program.program.arena_bytes + 64);
+    let padded = |t: &Tensor| [t.bytes(), &[0; 64]].concat();
+    let padded: Vec<Vec<u8>> = inputs.iter().map(padded).collect();
+    let ins: Vec<_> = padded.iter().map(|b| b.as_ptr()).collect();
+    let outs: Vec<_> = outputs.iter_mut().map(|t| t.bytes_mut().as_mut_ptr()).collect();
+    // SAFETY: arena, inputs with their slack and outputs are as large as `run` asks for.
+    assert_eq!(unsafe { program.run(arena.as_mut_ptr(), &ins, &outs) }, 0);
+    outputs
 }
 
 #[test]

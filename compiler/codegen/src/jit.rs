@@ -170,13 +170,18 @@ fn code_reserve(module: &qcc_ir::Module) -> usize {
     (ops * 128 + (16 << 20)).next_multiple_of(1 << 16)
 }
 
-/// The CLIF and machine code of a module's kernels as text, for any target.
+/// The machine code of a module's kernels as text, for any target, and the CLIF of those that
+/// went through Cranelift: all that can, with [`Choice::ByWidth`].
 ///
 /// # Errors
 /// As [`JitProgram::compile`].
-pub fn listing(mut module: qcc_ir::Module, target: &Target) -> Result<Listing, CodegenError> {
+pub fn listing(
+    mut module: qcc_ir::Module,
+    target: &Target,
+    choice: Choice,
+) -> Result<Listing, CodegenError> {
     let isa = target.isa(CodeModel::Object)?;
-    let mut emitter = Emitters::new(target, &isa, true);
+    let mut emitter = Emitters::new(target, &isa, true).choosing(choice);
     let builder = cranelift_object::ObjectBuilder::new(isa, "listing", default_libcall_names())
         .map_err(|e| CodegenError::backend("listing", e))?;
     let mut object = cranelift_object::ObjectModule::new(builder);

@@ -1,9 +1,10 @@
-//! The instructions that kernels must become at each CPU level. A wrong operand order or flag
+//! The instructions that kernels must become at each CPU level when Cranelift emits them. A wrong operand order or flag
 //! silently costs ten instructions, so these are pinned.
 
 mod common;
 
 use common::{module, target};
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::listing;
 use qcc_runtime::cpu::{Arch, CpuLevel};
 
@@ -30,7 +31,7 @@ fn asm(op: &str, elem: &str, cpu: CpuLevel) -> String {
         Arch::X86_64 => "x86_64-unknown-linux-gnu",
         Arch::Aarch64 => "aarch64-unknown-linux-gnu",
     };
-    listing(module(&source), &target(triple, cpu)).expect("compiles").asm
+    listing(module(&source), &target(triple, cpu), Choice::ByWidth).expect("compiles").asm
 }
 
 /// The text has `instruction` and none of the instructions that only the slow form has.

@@ -7,6 +7,7 @@ use common::lane_ops::{Case, ROWS, cases, input, source};
 use common::*;
 use qcc_codegen::Target;
 use qcc_codegen::emitters::Choice;
+use qcc_codegen::jit::listing;
 use qcc_ir::Module;
 use qcc_runtime::cpu::{CpuLevel, levels_of_host};
 
@@ -268,7 +269,7 @@ fn more_buffers_than_registers() {
         let m = module(&many_buffers(width));
         let x = &input(width)[..4096];
         let expected = interpret(&m, x);
-        let text = qcc_codegen::jit::listing(m.clone(), &Target::host(cpu)).expect("compiles").asm;
+        let text = listing(m.clone(), &Target::host(cpu), Choice::WideFirst).expect("compiles").asm;
         assert!(width == 16 || text.contains("[rsp"), "{text}");
         let found = run_jit_choosing(&m, cpu, Choice::WideFirst, (x, expected.len()));
         let found = found.expect("compiles");

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{module, target};
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::listing;
 use qcc_runtime::cpu::CpuLevel;
 
@@ -17,7 +18,7 @@ fn asm_for(body: &str, cpu: CpuLevel, triple: &str) -> String {
   }}
 }}"
     );
-    listing(module(&source), &target(triple, cpu)).expect("compiles").asm
+    listing(module(&source), &target(triple, cpu), Choice::WideFirst).expect("compiles").asm
 }
 
 /// Machine code as text.
@@ -226,7 +227,7 @@ fn too_many_vectors_are_an_error_that_names_the_kernel() {
   }}
 }}"
     );
-    let made = listing(module(&source), &target(LINUX, CpuLevel::X86Avx512Vnni));
+    let made = listing(module(&source), &target(LINUX, CpuLevel::X86Avx512Vnni), Choice::WideFirst);
     let error = made.expect_err("33 vectors").to_string();
     assert_eq!(error, "kernel 'big': more than 32 vectors are needed at once: use a smaller tile");
 }

@@ -5,6 +5,7 @@ use crate::{Compiler, Cpu, Error, Result, Source};
 use clap::ValueEnum;
 use qcc_codegen::aot::{self, Interface, ObjectFile, Variant};
 use qcc_codegen::clif::Listing;
+use qcc_codegen::emitters::Choice;
 use qcc_codegen::program::Program;
 use qcc_codegen::{Target, header, jit};
 use qcc_ir::Module;
@@ -174,7 +175,9 @@ impl Build {
 
     fn listing(self, emit: Emit) -> Result<Listing> {
         let (file, module, target) = self.only(emit)?;
-        jit::listing(module, &target).map_err(|source| Error::Codegen { file, source })
+        // Who asks for CLIF wants it of all kernels that Cranelift can emit.
+        let choice = if emit == Emit::Clif { Choice::ByWidth } else { Choice::default() };
+        jit::listing(module, &target, choice).map_err(|source| Error::Codegen { file, source })
     }
 
     fn bytes(self, emit: Emit) -> Result<Vec<u8>> {
