@@ -88,6 +88,8 @@ pub struct Converter<'a> {
     folded_bytes: usize,
     /// Inside a scratch function nothing is folded: it is what folds.
     is_scratch: bool,
+    /// Smallest and largest code of inputs of a type narrower than its storage (int4).
+    ranges: IndexMap<&'a str, [i32; 2]>,
 }
 
 /// Converts a model.
@@ -136,6 +138,7 @@ impl<'a> Converter<'a> {
             loc: LocId(0),
             folded_bytes: 0,
             is_scratch: false,
+            ranges: IndexMap::new(),
         }
     }
 
@@ -165,6 +168,9 @@ impl<'a> Converter<'a> {
                 continue;
             };
             let v = self.func.add_arg(self.func.body, Type::tensor(&shape, dtype));
+            if let Some(range) = ty.narrow_range() {
+                self.ranges.insert(&input.name, range);
+            }
             self.func.set_name(v, &input.name);
             self.func.input_names.push(input.name.clone());
             self.slots.insert(input.name.clone(), Slot { bound: Bound::Value(v), value: None });
@@ -228,6 +234,13 @@ impl<'a> Converter<'a> {
             let fail = |what| {
                 ImportError::one(Problem::tensor(&output.name, what, "check the graph's outputs"))
             };
+            let ty = output.ty.as_ref().and_then(|t| t.tensor.as_ref());
+            let ty = data::OnnxType(ty.map_or(0, |t| t.elem_type));
+            if matches!(ty, data::OnnxType::FLOAT16 | data::OnnxType::BFLOAT16) {
+                let fix = "cast it to float32 in the model";
+                let what = format!("an output of {ty} is not supported");
+                return Err(ImportError::one(Problem::tensor(&output.name, what, fix)));
+            }
             let v = self.lookup(&output.name).and_then(|b| self.value_of(&output.name, b));
             results.push(v.map_err(fail)?);
             self.func.output_names.push(output.name.clone());
@@ -368,6 +381,13 @@ impl<'a> Converter<'a> {
             Some(k) => Err(format!("input {i} holds {}, not integers", k.tensor.dtype())),
             None => Err(format!("input {i} ('{name}') must be known when the model is compiled")),
         }
+    }
+    /// Smallest and largest code of input `i`, if its type is narrower than its storage.
+    pub(super) fn range_of(&mut self, node: &Node, i: usize) -> Result<Option<[i32; 2]>, String> {
+        Ok(match self.bound(node, i)? {
+            Some(Bound::Known(k)) => k.range,
+            _ => node.input(i).and_then(|name| self.ranges.get(name)).copied(),
+        })
     }
     /// Extents of input `i`, whatever it stands for.
     pub(super) fn shape_of(&mut self, node: &Node, i: usize) -> Result<Vec<u64>, String> {

@@ -37,7 +37,13 @@ pub fn eval(node: &Node, xs: &[Option<Known>]) -> Result<Option<Vec<Tensor>>, St
         "Where" => select(need(0)?, need(1)?, need(2)?)?,
         "Cast" => {
             let to = OnnxType(node.int("to", 0)? as i32);
+            if to.narrow_range().is_some() {
+                return Ok(None);
+            }
             cast(need(0)?, constant_dtype(to)?)?
+        }
+        "CastLike" if xs.get(1).is_some_and(|k| k.as_ref().is_some_and(|k| k.range.is_some())) => {
+            return Ok(None);
         }
         "CastLike" => cast(need(0)?, need(1)?.dtype())?,
         "Range" => range(need(0)?, need(1)?, need(2)?)?,
@@ -100,7 +106,7 @@ fn binary(node: &Node, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
     let fmod = &*node.op == "Mod" && node.flag("fmod", false)?;
     for (i, (&p, &q)) in ia.iter().zip(&ib).enumerate() {
         if a.dtype().is_float() {
-            let v = float(&node.op, a.get_f64(p), b.get_f64(q));
+            let v = float(&node.op, a.get_f64(p), b.get_f64(q), fmod);
             y.set_f64(i, v.ok_or("it is not defined on floats")?);
         } else {
             let v = integer(&node.op, a.get_i64(p), b.get_i64(q), fmod);
@@ -111,14 +117,19 @@ fn binary(node: &Node, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
 }
 
 /// In float64; rounded to float32 this is float32 arithmetic, for each of these operations.
-fn float(op: &str, a: f64, b: f64) -> Option<f64> {
+fn float(op: &str, a: f64, b: f64, fmod: bool) -> Option<f64> {
     let truth = |v: bool| f64::from(u8::from(v));
     Some(match op {
         "Add" => a + b,
         "Sub" => a - b,
         "Mul" => a * b,
         "Div" => a / b,
-        "Mod" => a % b,
+        "Mod" if fmod => a % b,
+        // The sign of the divisor.
+        "Mod" => match a % b {
+            r if r != 0.0 && (r < 0.0) != (b < 0.0) => r + b,
+            r => r,
+        },
         "Min" if a.is_nan() || a < b => a,
         "Max" if a.is_nan() || a > b => a,
         "Min" | "Max" => b,

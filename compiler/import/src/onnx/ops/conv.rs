@@ -368,7 +368,7 @@ fn transposed_pads(
         let [before, after] = match wanted {
             Some(n) => {
                 let all = full - n;
-                let half = all / 2;
+                let half = all.div_euclid(2);
                 if auto == "SAME_UPPER" { [half, all - half] } else { [all - half, half] }
             }
             None => {

@@ -240,9 +240,14 @@ fn space_to_depth(c: &mut Converter, node: &Node) -> Result<(), String> {
     if !h.is_multiple_of(b) || !w.is_multiple_of(b) {
         return Err(format!("an image of {h} by {w} in blocks of {b}"));
     }
+    let perm = match node.string("mode", "DCR")?.as_str() {
+        "DCR" => [0, 3, 5, 1, 2, 4],
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        other => return Err(format!("mode '{other}' is not known")),
+    };
     let x = c.any(node, 0)?;
     let y = c.reshape(x, &[n, ch, h / b, b, w / b, b])?;
-    let y = c.transpose(y, &[0, 3, 5, 1, 2, 4])?;
+    let y = c.transpose(y, &perm)?;
     let y = c.reshape(y, &[n, ch * b * b, h / b, w / b])?;
     c.done(node, y)
 }

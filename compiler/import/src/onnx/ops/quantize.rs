@@ -117,7 +117,7 @@ impl Converter<'_> {
     pub fn storage(&mut self, node: &Node, i: usize) -> Result<(DType, Option<[i32; 2]>), String> {
         Ok(match self.bound(node, i)?.ok_or_else(|| format!("input {i} is missing"))? {
             Bound::Known(k) => (k.tensor.dtype(), k.range),
-            Bound::Value(v) => (self.elem(v).storage(), None),
+            Bound::Value(v) => (self.elem(v).storage(), self.range_of(node, i)?),
             Bound::Dequant(_) | Bound::Broken => (DType::F32, None),
         })
     }

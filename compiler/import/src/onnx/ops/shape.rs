@@ -98,11 +98,13 @@ pub fn identity(c: &mut Converter, node: &Node) -> Result<(), String> {
 }
 
 fn dropout(c: &mut Converter, node: &Node) -> Result<(), String> {
-    if let Some(k) = c.known(node, 2)?
-        && k.tensor.len() == 1
-        && k.tensor.get_i64(0) != 0
-    {
-        return Err("training mode is not supported".into());
+    let is_inference = match (node.input(2), c.known(node, 2)?) {
+        (None, _) => true,
+        (_, Some(k)) => k.tensor.len() == 1 && k.tensor.get_i64(0) == 0,
+        _ => false,
+    };
+    if !is_inference {
+        return Err("training mode, or one that is known only at run time, is not supported".into());
     }
     identity(c, node)?;
     if node.has_output(1) {
@@ -129,12 +131,21 @@ fn size(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.bind(node, 0, ints(&[n as i64], &[])?)
 }
 
+/// Casts to a type narrower than its storage would have to wrap.
+const NARROW: &str = "casts to integers of 2 or 4 bits are not supported";
+
 fn cast(c: &mut Converter, node: &Node) -> Result<(), String> {
     let to = OnnxType(node.int("to", 0)? as i32);
+    if to.narrow_range().is_some() {
+        return Err(NARROW.into());
+    }
     cast_to(c, node, eval::constant_dtype(to)?)
 }
 
 fn cast_like(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if c.range_of(node, 1)?.is_some() {
+        return Err(NARROW.into());
+    }
     let to = match c.bound(node, 1)?.ok_or("input 1 is missing")? {
         Bound::Known(k) => k.tensor.dtype(),
         Bound::Value(v) => c.elem(v).storage(),
