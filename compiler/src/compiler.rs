@@ -16,14 +16,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The passes from the quant level to kernels.
-pub const DEFAULT_PIPELINE: &str = "@tflite-int,lower-int-to-loop,prove-bounds";
+pub const DEFAULT_PIPELINE: &str = "@tflite-int,@kernels";
 
 /// The passes from float and fake-quantized graphs to kernels.
-pub const QUANTIZE_PIPELINE: &str = "@quantize,@tflite-int,lower-int-to-loop,prove-bounds";
+pub const QUANTIZE_PIPELINE: &str = "@quantize,@tflite-int,@kernels";
 
 /// [`DEFAULT_PIPELINE`] without the first pass of `@tflite-int`, which makes the int level. Passes
 /// that a module has been through already change nothing.
-const AFTER_INT: &str = "@place-int,lower-int-to-loop,prove-bounds";
+const AFTER_INT: &str = "@place-int,@kernels";
 
 /// The pass that no program goes without.
 const PROVE_BOUNDS: &str = "prove-bounds";

@@ -71,7 +71,7 @@ fn models_that_do_not_compile_have_a_report_too() {
 #[test]
 fn passes_run_and_are_compared_one_by_one() {
     let (s, model) = (Scratch::new(), digits());
-    let pipeline = "@tflite-int,lower-int-to-loop,prove-bounds";
+    let pipeline = "@tflite-int,@kernels";
     let args = ["opt", &model, "--passes", pipeline, "--diff-each", "--verify-each", "-o", "l.qir"];
     s.succeed(&args);
     // The passes that make and prove kernels were compared too.

@@ -79,7 +79,7 @@ fn pictures_are_recognised() {
 fn lowered_models_run_and_stay_in_their_buffers() {
     let s = Scratch::new();
     let lowered = s.path("l.qir");
-    let pipeline = "@tflite-int,lower-int-to-loop,prove-bounds";
+    let pipeline = "@tflite-int,@kernels";
     succeed(&["opt", &digits(), "--passes", pipeline, "-o", &lowered]);
     let args = ["bench", &lowered, "--seconds", "0.01", "--json"];
     assert!(succeed(&args).contains("\"macs\":"));

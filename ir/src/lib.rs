@@ -29,6 +29,7 @@ pub mod interp;
 mod loc;
 mod module;
 pub mod numerics;
+pub mod packing;
 pub mod text;
 pub mod types;
 pub mod verify;

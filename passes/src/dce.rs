@@ -47,7 +47,8 @@ pub fn erase_unused(f: &mut Func, region: RegionId) {
     }
 }
 
-fn drop_unused_data(m: &mut Module) {
+/// Removes data that no constant names, and renumbers the rest.
+pub fn drop_unused_data(m: &mut Module) {
     let mut used: IndexSet<DataId> = IndexSet::new();
     for f in m.funcs.values() {
         used.extend(f.walk().into_iter().filter_map(|op| const_data(f.kind(op))));

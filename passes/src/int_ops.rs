@@ -135,8 +135,12 @@ pub mod conv_operand {
     pub const W: usize = 1;
     /// The bias.
     pub const BIAS: usize = 2;
+    /// The shift of the multiplier.
+    pub const SHIFT: usize = 4;
     /// `int.row_sums` of the input, if present.
     pub const ROW_SUMS: usize = 5;
+    /// Constants of proven forms of requantization, if present.
+    pub const PROVEN: usize = 6;
 }
 
 /// `lo` and `hi` of an op that ends with y = min(max(…, lo), hi).

@@ -6,8 +6,10 @@
 //!       kernel @k0_conv2d…(%0: mem<…>, …) { loop.for … }
 //! ```
 //!
-//! Chooses each kernel's form (register tile, dot product, proven requantization: see
-//! [`crate::kernels`]) and packs weights and tables for it. Ops with equal kernels share one
+//! Convolutions get the kernel that `select-kernels` noted, with the forms of requantization that
+//! `prove-rescale` proved; without those, one product at a time and the reference's arithmetic.
+//! Weights become `loop.pack_panels` or `loop.pack_blocks` of the model's, for `pack-weights`;
+//! tables of constants are made here ([`crate::kernels`]). Ops with equal kernels share one
 //! function. Where there are threads, large kernels are split into tasks that may run at the same
 //! time (see [`crate::kernels::split`]). `main` takes the arena, the inputs and the outputs as buffers.
 
@@ -20,9 +22,7 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops, nn};
-use qcc_ir::{
-    DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, OpId, Space, Type, Value,
-};
+use qcc_ir::{DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value};
 use std::sync::Arc;
 
 /// The option that splits small kernels too.
@@ -52,16 +52,9 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
     let main = m.funcs[main_id].clone();
     let tasks = Tasks { n: ctx.target.threads as u64, always: ctx.options.flag(SPLIT_ALL) };
     let mut lowering = Lowering::new(m, &main, tasks);
-    let last_readers = last_readers(&main);
     let mut errors = Vec::new();
     for &op in main.body_ops() {
-        let site = Site {
-            module: m,
-            func: &main,
-            op,
-            machine: Machine::of(ctx.target.cpu),
-            remarks: Default::default(),
-        };
+        let site = Site::new(m, &main, op, Machine::of(ctx.target.cpu));
         let calls = lower_op(&site);
         let loc = main.op(op).loc;
         for remark in site.remarks.take() {
@@ -71,26 +64,12 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             Ok(calls) => calls.into_iter().for_each(|c| lowering.call(&site, c, loc)),
             Err(why) => errors.push(ctx.error(m, loc, format!("{}: {why}", main.kind(op).name()))),
         }
-        // Weights are large, and packed by now.
-        for (&data, _) in last_readers.iter().filter(|(_, reader)| **reader == op) {
-            m.data[data].bytes = Arc::new([]);
-        }
     }
     if !errors.is_empty() {
         return Err(errors.into());
     }
     lowering.install(m, main_id);
     Ok(())
-}
-
-/// The op after which a constant's data is not needed any more.
-fn last_readers(main: &Func) -> IndexMap<DataId, OpId> {
-    let mut out = IndexMap::new();
-    for &op in main.body_ops() {
-        let data = main.operands(op).iter().filter_map(|&v| const_id(main, v));
-        out.extend(data.map(|data| (data, op)));
-    }
-    out
 }
 
 fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
@@ -107,9 +86,7 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
         other => return Err(format!("'{}' is not an integer op", other.name())),
     };
     match kind {
-        Conv2d(op) => kernels::conv_lower::lower_conv2d(site, op),
-        DepthwiseConv2d(op) => kernels::conv_lower::lower_depthwise(site, op),
-        FullyConnected(op) => kernels::conv_lower::lower_fully_connected(site, op),
+        Conv2d(_) | DepthwiseConv2d(_) | FullyConnected(_) => kernels::conv_lower::lower(site),
         RowSums(op) => kernels::row_sums::lower(site, op),
         Add(op) => kernels::add::lower(site, op),
         AddFloat(op) => kernels::pairs::lower_add_float(site, op),
@@ -281,6 +258,8 @@ struct Lowering {
     outputs: Vec<Value>,
     kernels: IndexMap<String, Func>,
     consts: IndexMap<Arc<[u8]>, Value>,
+    /// The model's own constants.
+    tensors: IndexMap<DataId, Value>,
     new_data: Vec<(String, Arc<[u8]>, Value)>,
     /// How kernels are split.
     tasks: Tasks,
@@ -309,6 +288,7 @@ impl Lowering {
             outputs: values[1 + n_in..].to_vec(),
             kernels: IndexMap::new(),
             consts: IndexMap::new(),
+            tensors: IndexMap::new(),
             new_data: vec![],
             tasks,
         }
@@ -321,6 +301,7 @@ impl Lowering {
             let (mem, offset) = match arg {
                 Arg::Const { name, bytes } => (self.constant(name, bytes), 0),
                 Arg::Value { value, offset } => self.place(site, value, offset),
+                Arg::Packed { value, by, bytes } => (self.packed(site, value, by, bytes), 0),
             };
             mems.push(mem);
             offsets.push(offset);
@@ -357,25 +338,45 @@ impl Lowering {
                 Space::Input(i) => (self.inputs[i as usize], l.offset + offset),
                 Space::Output(i) => (self.outputs[i as usize], l.offset + offset),
             },
-            None => {
-                let t = site
-                    .constant(value)
-                    .expect("`lower_op` has seen that all but constants are placed");
-                (self.constant("tensor".into(), t.bytes().to_vec()), offset)
-            }
+            None => (self.tensor(site, value), offset),
         }
+    }
+
+    /// One of the model's constants as it is.
+    fn tensor(&mut self, site: &Site, value: Value) -> Value {
+        let id = const_id(site.func, value);
+        let id = id.expect("`lower_op` has seen that all but constants are placed");
+        if let Some(&v) = self.tensors.get(&id) {
+            return v;
+        }
+        let data = &site.module.data[id];
+        let v = self.new_constant(data.name.clone(), data.bytes.clone());
+        self.tensors.insert(id, v);
+        v
+    }
+
+    /// What `by` will make of a constant tensor.
+    fn packed(&mut self, site: &Site, value: Value, by: loops::Op, bytes: u64) -> Value {
+        let w = self.tensor(site, value);
+        let ty = Type::Mem(MemType { bytes, slack: SLACK, constant: true });
+        let op = self.main.push_op(self.main.body, OpKind::Loop(by), &[w], &[ty], LocId(0));
+        self.main.result(op)
     }
 
     fn constant(&mut self, name: String, bytes: Vec<u8>) -> Value {
         if let Some(&v) = self.consts.get(bytes.as_slice()) {
             return v;
         }
-        let ty = Type::Mem(MemType { bytes: bytes.len() as u64, slack: SLACK, constant: true });
-        let body = self.main.body;
-        let op = self.main.push_op(body, const_op(), &[], &[ty], LocId(0));
-        let v = self.main.result(op);
         let bytes: Arc<[u8]> = bytes.into();
-        self.consts.insert(bytes.clone(), v);
+        let v = self.new_constant(name, bytes.clone());
+        self.consts.insert(bytes, v);
+        v
+    }
+
+    fn new_constant(&mut self, name: String, bytes: Arc<[u8]>) -> Value {
+        let ty = Type::Mem(MemType { bytes: bytes.len() as u64, slack: SLACK, constant: true });
+        let op = self.main.push_op(self.main.body, const_op(), &[], &[ty], LocId(0));
+        let v = self.main.result(op);
         self.new_data.push((name, bytes, v));
         v
     }

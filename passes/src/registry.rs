@@ -30,7 +30,10 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::alias_views::PASS,
         &crate::plan_memory::PASS,
         &crate::check_memory_plan::PASS,
+        &crate::select_kernels::PASS,
+        &crate::prove_rescale::PASS,
         &crate::lower_int_to_loop::PASS,
+        &crate::pack_weights::PASS,
         &crate::prove_bounds::PASS,
     ]
 }
@@ -48,6 +51,7 @@ pub const PIPELINES: &[(&str, &str)] = &[
         "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,expand-float,\
          expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
     ),
+    ("kernels", "select-kernels,prove-rescale,lower-int-to-loop,pack-weights,prove-bounds"),
 ];
 
 /// Passes and pipelines by name.

@@ -104,6 +104,9 @@ impl TestModule {
             y_zp: 1,
             lo,
             hi,
+            a_scale: 0.0,
+            b_scale: 0.0,
+            epsilon: 0.0,
         };
         let ty = Type::tensor(&self.shape(a), self.dtype(a));
         self.push(op, &[a, b], ty)
@@ -164,6 +167,8 @@ impl TestModule {
             y_zp: 0,
             lo,
             hi,
+            kernel: Default::default(),
+            forms: Default::default(),
         };
         set(&mut op);
         self.push(op, &[x, w, b, mult, shift], Type::tensor(shape, self.dtype(x)))
@@ -189,6 +194,8 @@ impl TestModule {
             y_zp: 0,
             lo,
             hi,
+            kernel: Default::default(),
+            forms: Default::default(),
         };
         set(&mut op);
         self.push(op, &[x, w, b, mult, shift], Type::tensor(shape, self.dtype(x)))
@@ -203,7 +210,16 @@ impl TestModule {
         let [mult, shift] = self.rescale();
         let (lo, hi) = self.limits(x);
         let rescale = Rescale::Double;
-        let mut op = int::FullyConnected { x_zp: 0, w_zp: 0, rescale, y_zp: 0, lo, hi };
+        let mut op = int::FullyConnected {
+            x_zp: 0,
+            w_zp: 0,
+            rescale,
+            y_zp: 0,
+            lo,
+            hi,
+            kernel: Default::default(),
+            forms: Default::default(),
+        };
         set(&mut op);
         let ty = Type::tensor(&[self.dim(x, 0), self.dim(w, 0)], self.dtype(x));
         self.push(op, &[x, w, b, mult, shift], ty)

@@ -14,6 +14,8 @@ mod reference;
 
 pub use proof::{LayerProof, prove_channel, prove_layer, prove_layer_explained};
 pub use reference::Reference;
+use std::fmt;
+use std::str::FromStr;
 
 /// `1.5 * 2^23`: adding it rounds an f32 of magnitude below 2^22 to the nearest even integer, which
 /// then stands in the low bits.
@@ -39,6 +41,33 @@ pub enum RescaleForm {
     SignedF64,
     /// The reference itself, in integers (f64 for FULLY_CONNECTED, f32 for ONNX).
     Exact,
+}
+
+impl RescaleForm {
+    const NAMES: [(RescaleForm, &str); 7] = [
+        (RescaleForm::ReluFma, "relu_fma"),
+        (RescaleForm::SignedFma, "signed_fma"),
+        (RescaleForm::ReluF32, "relu_f32"),
+        (RescaleForm::SignedF32, "signed_f32"),
+        (RescaleForm::ReluF64, "relu_f64"),
+        (RescaleForm::SignedF64, "signed_f64"),
+        (RescaleForm::Exact, "exact"),
+    ];
+}
+
+impl fmt::Display for RescaleForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = RescaleForm::NAMES.iter().find(|(form, _)| form == self);
+        f.write_str(named.map_or("", |(_, name)| name))
+    }
+}
+
+impl FromStr for RescaleForm {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = RescaleForm::NAMES.iter().find(|(_, name)| *name == text);
+        named.map(|(form, _)| *form).ok_or_else(|| format!("no form of requantization: {text}"))
+    }
 }
 
 /// Constants of one output channel. The f32 forms hold values that f32 represents exactly.

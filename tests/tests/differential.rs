@@ -60,7 +60,7 @@ fn check_threads(
     n: usize,
     (inputs, expected): (&[Tensor], &[Tensor]),
 ) -> Result<(), String> {
-    let pipeline = "@tflite-int,lower-int-to-loop{split-all},prove-bounds";
+    let pipeline = "@tflite-int,select-kernels,prove-rescale,lower-int-to-loop{split-all},pack-weights,prove-bounds";
     let compiler = Compiler::new().cpu(Cpu::level(level)).threads(n).passes(pipeline);
     let model = compiler.compile(source).map_err(|e| format!("{level}, {n} threads: {e}"))?;
     let got = run_jit(&model, inputs).map_err(|e| format!("{level}: {e}"))?;

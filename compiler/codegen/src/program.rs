@@ -101,6 +101,9 @@ impl Program {
                     program.steps.push(read_step(main, op, call, &buffers, node)?);
                 }
                 OpKind::Core(core::Op::Return(_)) => {}
+                OpKind::Loop(loops::Op::PackPanels(_) | loops::Op::PackBlocks(_)) => {
+                    return Err(bad("weights are not packed yet; run pass 'pack-weights'".into()));
+                }
                 other => return Err(bad(format!("'{}' in main", other.name()))),
             }
         }

@@ -44,6 +44,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("QCC_FLOAT_OP", "tests: compare float kernels of this op only"),
     ("QCC_FLOAT_SEED", "tests: where random float kernels begin"),
     ("QCC_FUZZ_CASES", "tests: how many damaged models are read"),
+    ("QCC_ONNX_NODE_TESTS", "tests: the folder of ONNX node tests, of the pip package onnx"),
+    ("QCC_ONNX_OP", "tests: the only operator whose ONNX node tests run"),
     ("QCC_FUZZ_SEED", "tests: where damage begins"),
     ("QCC_RANDOM_KERNELS", "tests: how many random kernels the wide emitter is compared on"),
 ];

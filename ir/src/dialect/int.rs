@@ -5,6 +5,7 @@
 //! and defined in `qcc_runtime::fixedpoint`. `mult` and `shift` have one element per output
 //! channel or one for all; with `f64` and `f32_even`, `shift` is empty.
 
+pub use super::kernel_choice::{ConvKernel, ProvenForm, ProvenForms, TileShape};
 use super::*;
 use crate::attr_enum;
 
@@ -75,9 +76,13 @@ dialect! { Int;
     /// what is left of asymmetric weights once constants are folded into the bias.
     ///
     /// x `[N,H,W,C]`, w `[O,KH,KW,C/groups]`, bias `[O]` i32 (i64 with `wide`). A tap outside the
-    /// image reads the code `pad_value`.
+    /// image reads the code `pad_value`. `row_sums` of no elements are none.
+    ///
+    /// `forms` say how kernels may requantize: with each channel's scale and offset in `proven`
+    /// (f64 `[O,2]`) they give the same code on every accumulator that can occur.
     Conv2d "int.conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
-        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
+        -> (y: one IntTensor) {
         stride: [u32; 2] = [1, 1],
         dilation: [u32; 2] = [1, 1],
         /// Top, bottom, left, right.
@@ -90,10 +95,15 @@ dialect! { Int;
         y_zp: i32 = 0,
         lo: i32,
         hi: i32,
+        /// The kernel that `select-kernels` chose.
+        kernel: ConvKernel = ConvKernel::Auto,
+        /// The forms that `prove-rescale` proved.
+        forms: ProvenForms = ProvenForms::default(),
     } pure;
     /// As `int.conv2d` with one input channel per output channel; w `[1,KH,KW,C·multiplier]`.
     DepthwiseConv2d "int.depthwise_conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
-        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
+        -> (y: one IntTensor) {
         stride: [u32; 2] = [1, 1],
         dilation: [u32; 2] = [1, 1],
         /// Top, bottom, left, right.
@@ -105,16 +115,25 @@ dialect! { Int;
         y_zp: i32 = 0,
         lo: i32,
         hi: i32,
+        /// As in `int.conv2d`.
+        kernel: ConvKernel = ConvKernel::Auto,
+        /// As in `int.conv2d`.
+        forms: ProvenForms = ProvenForms::default(),
     } pure;
     /// acc[m,o] = Σ_k (x[m,k] − x_zp)·(w[o,k] − w_zp) + bias[o], then requantized.
     FullyConnected "int.fully_connected" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
-        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor) -> (y: one IntTensor) {
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
+        -> (y: one IntTensor) {
         x_zp: i32 = 0,
         w_zp: i32 = 0,
         rescale: Rescale = Rescale::F64,
         y_zp: i32 = 0,
         lo: i32,
         hi: i32,
+        /// As in `int.conv2d`.
+        kernel: ConvKernel = ConvKernel::Auto,
+        /// As in `int.conv2d`.
+        forms: ProvenForms = ProvenForms::default(),
     } pure;
     /// u = rescale((a − a_zp) << left_shift; a_mult, a_shift), v likewise;
     /// y = clamp(rescale(u + v; y_mult, y_shift) + y_zp). Numpy broadcasting.
@@ -134,6 +153,11 @@ dialect! { Int;
         y_zp: i32,
         lo: i32,
         hi: i32,
+        /// Where not 0, `prove-rescale` showed on all pairs of codes that, in float32,
+        /// t = (a − a_zp)·a_scale + (b − b_zp)·b_scale, y = clamp(round_even(t + copysign(epsilon, t)) + y_zp).
+        a_scale: f32 = 0.0,
+        b_scale: f32 = 0.0,
+        epsilon: f32 = 0.0,
     } pure;
     /// y = clamp(round_even(fma(a', a_scale, fma(b', b_scale, offset))) + y_bias) in f32 on 8-bit
     /// codes, a' = a − a_bias, b' = b − b_bias (`LinearAdd`). Numpy broadcasting.

@@ -61,6 +61,44 @@ dialect! { Loop;
         task: u32 = 0,
         tasks: u32 = 1,
     };
+    /// Constant int8 weights of a matrix product in the order in which a kernel reads them, in
+    /// `main`: `[panel][row][run][group of 4 taps][channel][4]`, the channels of a panel as
+    /// `PanelShape` of module `packing` has them. `pack-weights` evaluates it.
+    ///
+    /// Weight (o, row, column, i) is byte `first` + Σ index·`strides` of w.
+    PackPanels "loop.pack_panels" (w: one Mem) -> (packed: one Mem) {
+        first: u64 = 0,
+        strides: [u64; 4],
+        /// Output channels, kernel rows, kernel columns, input channels.
+        shape: [u64; 4],
+        /// The taps of a kernel row are one run, rather than those of each column.
+        merged: bool = false,
+        /// Vectors of accumulators per panel, and lanes of a vector.
+        panel: [u32; 2],
+        /// Two int16 per group, `[pair][channel][2]`, for `loop.dot2`.
+        pairs: bool = false,
+    } pure;
+    /// Constant weights of a depthwise convolution in the order in which a kernel reads them, in
+    /// `main`: `[block][column][group of rows][addend][vector][lane][row]`, rows of a group being
+    /// four, or two with `pairs`. `pack-weights` evaluates it.
+    ///
+    /// Weight (c, row, column) is at byte `first` + Σ index·`strides` of w.
+    PackBlocks "loop.pack_blocks" (w: one Mem) -> (packed: one Mem) {
+        first: u64 = 0,
+        strides: [u64; 3],
+        /// Channels, kernel rows, kernel columns.
+        shape: [u64; 3],
+        /// How many pixels side by side a block takes as one with all their channels.
+        repeat: u64 = 1,
+        /// Weights are int16, not int8.
+        wide: bool = false,
+        /// Vectors of accumulators per block, and lanes of a vector.
+        block: [u32; 2],
+        /// Rows in pairs of int16, for `loop.dot2`.
+        pairs: bool = false,
+        /// 2: each weight is the sum of two int8.
+        addends: u32 = 1,
+    } pure;
     /// Reads a scalar or vector of the result's type.
     Load "loop.load" (mem: one Mem, vars: many Index) -> (value: one Lanes) {
         offset: i64 = 0,

@@ -5,6 +5,7 @@ use crate::{Attr, AttrMap, Level};
 
 pub mod core;
 pub mod int;
+pub mod kernel_choice;
 pub mod loops;
 pub mod nn;
 pub mod quant;

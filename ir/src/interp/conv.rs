@@ -75,7 +75,7 @@ struct Weights<'a> {
 impl<'a> Weights<'a> {
     fn new(xs: &[&'a Tensor], zp: i32, n_sums: usize) -> Result<Self, String> {
         let mut w = codes(operand(xs, 1)?);
-        let Some(&sums) = xs.get(5) else {
+        let Some(&sums) = xs.get(5).filter(|sums| !sums.is_empty()) else {
             w.iter_mut().for_each(|v| *v = v.wrapping_sub(zp));
             return Ok(Weights { codes: w, sums: None });
         };

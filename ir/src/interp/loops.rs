@@ -117,8 +117,25 @@ impl Machine {
                 Ok(())
             }
             OpKind::Loop(Op::Call(call)) => self.call(m, f, op, call, env),
+            OpKind::Loop(Op::PackPanels(o)) => self.pack(f, op, env, |w| o.pack(w)),
+            OpKind::Loop(Op::PackBlocks(o)) => self.pack(f, op, env, |w| o.pack(w)),
             other => Err(format!("'{}' does not belong into main", other.name())),
         }
+    }
+
+    /// A new constant buffer of what `packed` makes of the operand's bytes.
+    fn pack(
+        &mut self,
+        f: &Func,
+        op: OpId,
+        env: &mut Env,
+        packed: impl Fn(&[u8]) -> Vec<u8>,
+    ) -> Result<(), String> {
+        let from = mem(env, *f.operands(op).first().ok_or("weights are missing")?)?;
+        let ty = f.ty(f.result(op)).as_mem().ok_or("packed into what is no buffer")?;
+        let bytes = packed(&self.buffers[from.buffer][from.start..]);
+        env[f.result(op)] = Cell::Mem(self.allocate(ty, &bytes)?);
+        Ok(())
     }
 
     fn call(

@@ -91,6 +91,8 @@ fn pointwise(x_zp: i32, w_zp: i32) -> int::Conv2d {
         y_zp: 0,
         lo: -128,
         hi: 127,
+        kernel: Default::default(),
+        forms: Default::default(),
     }
 }
 
@@ -143,6 +145,9 @@ fn add_broadcasts() {
         y_zp: 0,
         lo: -128,
         hi: 127,
+        a_scale: 0.0,
+        b_scale: 0.0,
+        epsilon: 0.0,
     };
     let y = run_i8(op, &[1, 2, 100, -100], &[2, 2], &[2, 2], &[i8s(&[31, -29], &[2])]);
     assert_eq!(y, [31, -28, 127, -128]);

@@ -40,6 +40,9 @@ impl Recipe<'_> {
             y_zp: p.output_zero_point,
             lo,
             hi,
+            a_scale: 0.0,
+            b_scale: 0.0,
+            epsilon: 0.0,
         };
         let pot = match dtype == DType::I16 && pot_scale {
             true => fx::AddPotParams::new(a.scale, b.scale, y.scale),

@@ -34,6 +34,8 @@ impl Recipe<'_> {
             y_zp: Self::affine(self.y(), "the output")?.zero_point,
             lo,
             hi,
+            kernel: Default::default(),
+            forms: Default::default(),
         };
         self.finish(kind, &acc.operands, o.act)
     }
@@ -55,6 +57,8 @@ impl Recipe<'_> {
             y_zp: Self::affine(self.y(), "the output")?.zero_point,
             lo,
             hi,
+            kernel: Default::default(),
+            forms: Default::default(),
         };
         self.finish(kind, &acc.operands, o.act)
     }
@@ -79,7 +83,16 @@ impl Recipe<'_> {
         let x_zp = Self::affine(self.x(0), "the input")?.zero_point;
         let (lo, hi) = limits(self.y().storage());
         let rescale = acc.rescale;
-        let kind = int::FullyConnected { x_zp, w_zp, rescale, y_zp: y.zero_point, lo, hi };
+        let kind = int::FullyConnected {
+            x_zp,
+            w_zp,
+            rescale,
+            y_zp: y.zero_point,
+            lo,
+            hi,
+            kernel: Default::default(),
+            forms: Default::default(),
+        };
         let rows = self.x(0).len().checked_div(k).unwrap_or(0);
         let matrix = TensorType::plain(&[rows, k], self.x(0).storage());
         let mut operands = acc.operands;

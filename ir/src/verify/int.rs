@@ -2,7 +2,7 @@
 
 use super::shapes::{self, Window};
 use super::{Constraint, OpCheck};
-use crate::dialect::int::{Op, Pad, Rescale, RowSums, Slice};
+use crate::dialect::int::{Op, Pad, ProvenForms, Rescale, RowSums, Slice};
 use crate::{DType, TensorType};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
@@ -13,14 +13,26 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("conv2d_c9", "the bias is i32, or i64 with wide or f64"),
     ("conv2d_c10", "row_sums is i32 with one element per window and group"),
     ("conv2d_c11", "y can hold lo and hi"),
+    (
+        "conv2d_c12",
+        "forms end at rising channels, the last at O; proven is then f64 [O,2], else missing",
+    ),
     ("depthwise_conv2d_c8", "as conv2d_c8"),
     ("depthwise_conv2d_c9", "as conv2d_c9"),
     ("depthwise_conv2d_c10", "row_sums is i32 with one element per window and input channel"),
     ("depthwise_conv2d_c11", "y can hold lo and hi"),
+    (
+        "depthwise_conv2d_c12",
+        "forms end at rising channels, the last at O; proven is then f64 [O,2], else missing",
+    ),
     ("fully_connected_c8", "as conv2d_c8"),
     ("fully_connected_c9", "as conv2d_c9"),
     ("fully_connected_c10", "row_sums is i32 with one element per row of x"),
     ("fully_connected_c11", "y can hold lo and hi"),
+    (
+        "fully_connected_c12",
+        "forms end at rising channels, the last at O; proven is then f64 [O,2], else missing",
+    ),
     ("add_c3", "y can hold lo and hi"),
     ("add_float_c1", "y has the shape of a and b, broadcast"),
     ("add_float_c2", "a, b and y have 8 bits"),
@@ -162,18 +174,18 @@ fn softmax(c: &mut OpCheck) {
 }
 
 fn conv(c: &mut OpCheck, op: &Op) {
-    let (rescale, lo, hi, per_window) = match op {
+    let (rescale, lo, hi, per_window, forms) = match op {
         Op::Conv2d(o) => {
             shapes::conv2d(c, &Window::new(o.stride, o.dilation, o.pad), o.groups);
-            (o.rescale, o.lo, o.hi, u64::from(o.groups))
+            (o.rescale, o.lo, o.hi, u64::from(o.groups), &o.forms)
         }
         Op::DepthwiseConv2d(o) => {
             shapes::depthwise_conv2d(c, &Window::new(o.stride, o.dilation, o.pad));
-            (o.rescale, o.lo, o.hi, c.tensor(0).shape.last().copied().unwrap_or(0))
+            (o.rescale, o.lo, o.hi, c.tensor(0).shape.last().copied().unwrap_or(0), &o.forms)
         }
         Op::FullyConnected(o) => {
             shapes::fully_connected(c);
-            (o.rescale, o.lo, o.hi, 1)
+            (o.rescale, o.lo, o.hi, 1, &o.forms)
         }
         _ => return,
     };
@@ -183,13 +195,29 @@ fn conv(c: &mut OpCheck, op: &Op) {
     let wide = matches!(rescale, Rescale::Wide | Rescale::F64);
     let fits = d == DType::I32 || d == DType::I64 && wide;
     c.require(9, fits, || format!("the bias is {d}, with {}", rescale.word()));
-    if let Some(sums) = c.opt_tensor(5) {
+    if let Some(sums) = c.opt_tensor(5).filter(|sums| !sums.is_empty()) {
         let windows = c.result(0).len() / bias.len().max(1);
         let count = windows.checked_mul(per_window);
         let fits = sums.storage() == DType::I32 && Some(sums.len()) == count;
         c.require(10, fits, || format!("{} sums of {}", sums.len(), sums.storage()));
     }
     clamp(c, 11, lo, hi);
+    proven(c, forms, bias.len());
+}
+
+/// Constraint 12: channels with proven forms have their constants.
+fn proven(c: &mut OpCheck, forms: &ProvenForms, n_channels: u64) {
+    let constants = c.opt_tensor(6);
+    let fits = match &constants {
+        Some(t) => {
+            t.shape[..] == [n_channels, 2] && t.storage() == DType::F64 && !forms.0.is_empty()
+        }
+        None => forms.0.is_empty(),
+    };
+    c.require(12, fits && forms.cover(n_channels), || {
+        let shape = constants.map_or("none".to_string(), |t| format!("{:?}", t.shape));
+        format!("{} forms, constants {shape}, {n_channels} channels", forms.0.len())
+    });
 }
 
 fn multipliers(c: &mut OpCheck, rescale: Rescale, n_channels: u64) {

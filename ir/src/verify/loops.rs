@@ -15,6 +15,12 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("call_c4", "offset + bytes + slack of the parameter is inside the buffer and its slack"),
     ("call_c5", "a kernel does not write to a buffer that is const in main"),
     ("call_c6", "the calls of a group of tasks follow each other, from task 0 on"),
+    ("pack_panels_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
+    ("pack_panels_c2", "the weights are inside w"),
+    ("pack_panels_c3", "a panel has vectors of 4, 8 or 16 lanes"),
+    ("pack_blocks_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
+    ("pack_blocks_c2", "the weights are inside w"),
+    ("pack_blocks_c3", "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 1 with pairs"),
     ("address_c1", "a load or store has one stride per loop variable"),
     ("address_c2", "stores go to buffers that are not const"),
     ("load_splat32_c1", "the result is a vector of i8"),
@@ -59,6 +65,21 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         For(o) => for_loop(c, o),
         Yield(_) => yields(c),
         Call(o) => call(c, o),
+        PackPanels(o) => {
+            packed(c, o.bytes());
+            weights(c, o.first, &o.strides, &o.shape, 1);
+            let [vectors, lanes] = o.panel;
+            c.require(3, whole_vectors(vectors, lanes), || format!("{:?}", o.panel));
+        }
+        PackBlocks(o) => {
+            packed(c, o.bytes());
+            weights(c, o.first, &o.strides, &o.shape, if o.wide { 2 } else { 1 });
+            let [vectors, lanes] = o.block;
+            let addends = (1..=if o.pairs { 1 } else { 2 }).contains(&o.addends);
+            c.require(3, whole_vectors(vectors, lanes) && addends, || {
+                format!("{:?}, {} addends", o.block, o.addends)
+            });
+        }
         Load(o) => strides(c, &o.strides, 0),
         LoadSplat32(o) => {
             strides(c, &o.strides, 0);
@@ -353,6 +374,35 @@ fn call(c: &mut OpCheck, op: &Call) {
             c.require(5, !writes, || format!("buffer {i} is const, the kernel writes to it"));
         }
     }
+}
+
+/// Constraint 1 of an op that packs into `bytes` bytes.
+fn packed(c: &mut OpCheck, bytes: Option<u64>) {
+    let [from, to] = [c.operands()[0], c.f.result(c.op)].map(|v| {
+        c.ty(v).as_mem().expect("operands and results are checked against the table first")
+    });
+    let constant = from.constant && to.constant && c.f.kind == FuncKind::Main;
+    c.require(1, constant && bytes == Some(to.bytes), || {
+        let bytes = bytes.map_or("too many".to_string(), |n| n.to_string());
+        format!("{bytes} bytes packed, for a buffer of {}", to.bytes)
+    });
+}
+
+/// Constraint 2: elements of `size` bytes at `first` + Σ index·strides are inside the operand.
+fn weights(c: &mut OpCheck, first: u64, strides: &[u64], shape: &[u64], size: u64) {
+    let w = c.ty(c.operands()[0]).as_mem().map_or(0, |m| m.bytes);
+    let last = |(&n, &s): (&u64, &u64)| u128::from(n.saturating_sub(1)) * u128::from(s);
+    let end = shape
+        .iter()
+        .zip(strides)
+        .map(last)
+        .fold(u128::from(first) + u128::from(size), |a, b| a.saturating_add(b));
+    let fits = shape.contains(&0) || end <= u128::from(w);
+    c.require(2, fits, || format!("the last weight ends at byte {end} of {w}"));
+}
+
+fn whole_vectors(vectors: u32, lanes: u32) -> bool {
+    vectors > 0 && matches!(lanes, 4 | 8 | 16)
 }
 
 /// A task other than the first follows its predecessor; one other than the last has a successor.

@@ -3,7 +3,7 @@
 //! A tile is `pixels` output pixels by `vectors` vectors of output channels, four per 128 bits. The taps of a
 //! pixel are `runs` of contiguous bytes (a whole kernel row where nothing separates its columns);
 //! each run is padded to whole groups of four with zero weights, so the bytes read behind it do not
-//! matter. Weights are packed for the tile by [`pack_weights`], panel by panel:
+//! matter. Weights are packed for the tile by `loop.pack_panels`, panel by panel:
 //! `[panel][run][group of 4][channel][4]` bytes, or `[…][pair][channel][2]` int16 where the CPU has
 //! no byte dot product.
 //!
@@ -14,6 +14,7 @@ use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
 use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::packing::{self, PanelShape};
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
 
@@ -77,31 +78,6 @@ impl Taps {
     }
 }
 
-/// The output channels of one tile: whole vectors, the last of which may be in part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PanelShape {
-    /// Vectors of accumulators per pixel.
-    pub vectors: u64,
-    /// Accumulators per vector.
-    lanes: u64,
-}
-
-impl PanelShape {
-    /// Accumulators of one pixel.
-    pub fn slots(self) -> u64 {
-        self.vectors * self.lanes
-    }
-    /// The channel of accumulator `slot`. Packing takes four vectors together (or the two or one
-    /// that are left), 128 bits by 128 bits, so that wide vectors hold channels in turns: packed
-    /// bytes come out in order.
-    pub fn channel(self, slot: u64) -> u64 {
-        let (v, e) = (slot / self.lanes, slot % self.lanes);
-        let (four, together) = (v / 4, (self.vectors - v / 4 * 4).min(4));
-        let (block, i) = (e / 4, e % 4);
-        four * 4 * self.lanes + block * 4 * together + v % 4 * 4 + i
-    }
-}
-
 impl Conv {
     /// Output channels per panel.
     pub fn panel(&self) -> u64 {
@@ -109,7 +85,7 @@ impl Conv {
     }
     /// The shape of a panel of up to [`Conv::panel`] channels.
     pub fn panel_shape(&self, channels: u64) -> PanelShape {
-        PanelShape { vectors: panel_vectors(self.width, channels), lanes: self.width / 4 }
+        PanelShape::of(channels, self.width / 4)
     }
     /// Bytes of one panel of weights.
     pub fn panel_bytes(&self) -> u64 {
@@ -128,9 +104,7 @@ impl Conv {
     }
     /// All panels, first channel and shape.
     pub fn panels(&self) -> Vec<(u64, PanelShape)> {
-        let n = self.panel();
-        let starts = (0..self.channels()).step_by(n as usize);
-        starts.map(|start| (start, self.panel_shape((self.channels() - start).min(n)))).collect()
+        packing::panels(self.channels(), self.tile.vectors, self.width / 4).collect()
     }
     /// Bytes of a full panel's table.
     pub(super) fn table_bytes(&self) -> usize {
@@ -523,13 +497,6 @@ impl Step {
     }
 }
 
-/// Vectors of `width` bytes for a panel of `channels` channels. Wide vectors are packed four, two
-/// or one at a time, so three take the room of four.
-pub fn panel_vectors(width: u64, channels: u64) -> u64 {
-    let vectors = channels.div_ceil(width / 4);
-    if width > 16 && vectors % 4 == 3 { vectors + 1 } else { vectors }
-}
-
 /// Stores the first `n` bytes of a vector.
 pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
     if n >= kb.width() {
@@ -553,48 +520,5 @@ pub fn store_bytes(kb: &mut Kb, bytes: Value, n: u64, y: &Addr) {
     for lane in 0..n - at {
         let byte = kb.extract(rest, lane as u32);
         kb.store(byte, &y.at((at + lane) as i64));
-    }
-}
-
-/// Weights in the order that [`Conv`] reads them. `run` appends the bytes of one run: of an output
-/// channel, in a kernel row.
-pub fn pack_weights(conv: &Conv, run: &dyn Fn([u64; 3], &mut Vec<u8>)) -> Vec<u8> {
-    let t = &conv.taps;
-    let bytes = conv.panels().iter().map(|p| conv.weight_bytes(p.1)).sum::<u64>();
-    let mut out = Vec::with_capacity(bytes as usize);
-    let whole = 4 * t.groups() as usize;
-    // The runs of all channels of a panel, each filled up with zeros to whole groups.
-    let mut runs: Vec<u8> = Vec::new();
-    for (start, shape) in conv.panels() {
-        for row in 0..t.rows.0 {
-            for r in 0..t.runs.0 {
-                runs.clear();
-                for slot in 0..shape.slots() {
-                    let (channel, end) = (start + shape.channel(slot), runs.len() + whole);
-                    if channel < conv.channels() {
-                        run([channel, row, r], &mut runs);
-                    }
-                    runs.resize(end, 0);
-                }
-                interleave_runs(&runs, whole, conv.dot, &mut out);
-            }
-        }
-    }
-    out
-}
-
-/// Groups of four bytes of each run in turn; as two pairs of int16 for [`Dot::I16`].
-fn interleave_runs(runs: &[u8], whole: usize, dot: Dot, out: &mut Vec<u8>) {
-    for g in (0..whole).step_by(4) {
-        if dot != Dot::I16 {
-            runs.chunks(whole).for_each(|run| out.extend_from_slice(&run[g..g + 4]));
-            continue;
-        }
-        for pair in [g, g + 2] {
-            for run in runs.chunks(whole) {
-                let two = [run[pair], run[pair + 1]].map(|b| i16::from(b as i8));
-                out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
-            }
-        }
     }
 }

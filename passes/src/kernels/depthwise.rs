@@ -7,7 +7,7 @@
 //! A block has `quarters` vectors of accumulators: four where whole vectors of channels are read,
 //! two where 8 channels per 128 bits are. Where an image has fewer channels than a block and the
 //! window moves by one pixel, a block is several pixels of a row, which lie next to each other: the
-//! view of such an image has all of them as its channels, and weights repeat. Weights are packed by [`pack_weights`]:
+//! view of such an image has all of them as its channels, and weights repeat. Weights are packed by `loop.pack_blocks`:
 //! `[block][column][row group][addend][quarter][channel][row]`, rows beyond the window zero. Bytes
 //! read for rows and channels that do not exist meet zero weights or are not stored.
 
@@ -17,6 +17,7 @@ use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
 use indexmap::IndexMap;
 use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::packing;
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
 
@@ -74,9 +75,7 @@ impl Depthwise {
     }
     /// The channel, in its block, of each accumulator: packing goes 128 bits by 128 bits.
     pub(super) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
-        let (lanes, quarters) = (self.width / 4, self.plan.quarters);
-        (0..quarters)
-            .flat_map(move |q| (0..lanes).map(move |e| e / 4 * 4 * quarters + 4 * q + e % 4))
+        packing::block_slots(self.plan.quarters, self.width / 4)
     }
     /// Bytes of the weights of one block.
     pub(super) fn block_bytes(&self) -> u64 {
@@ -293,40 +292,4 @@ impl Depthwise {
         };
         store_bytes(kb, bytes, channels, y);
     }
-}
-
-/// Weights `w(channel, row, column)` in the order that [`Depthwise`] reads them.
-pub fn pack_weights(dw: &Depthwise, w: &dyn Fn(u64, u64, u64) -> i16) -> Vec<u8> {
-    let per_dot = dw.rows_per_dot();
-    let slots: Vec<u64> = dw.slots().collect();
-    let mut out = Vec::with_capacity((dw.blocks() * dw.block_bytes()) as usize);
-    let weight = |c: u64, column: u64, row: u64| {
-        let exists = c < dw.y.shape[3] && row < dw.window[0];
-        if exists { w(c, row, column) } else { 0 }
-    };
-    for block in 0..dw.blocks() {
-        for column in 0..dw.window[1] {
-            for group in 0..dw.row_groups() {
-                for addend in 0..dw.addends {
-                    for &slot in &slots {
-                        let c = block * dw.block() + slot;
-                        for row in group * per_dot..(group + 1) * per_dot {
-                            let weight = weight(c, column, row);
-                            match dw.dot {
-                                Dot::I16 => out.extend(weight.to_le_bytes()),
-                                _ => out.push(part(weight, addend) as u8),
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
-/// Addend 0 or 1 of a weight: what fits int8, and the rest (|weight| ≤ 255).
-fn part(weight: i16, addend: u64) -> i16 {
-    let first = weight.clamp(-128, 127);
-    if addend == 0 { first } else { weight - first }
 }

@@ -10,14 +10,16 @@
 
 pub mod add;
 pub mod arg_max;
+pub(crate) mod choose;
 pub mod conv;
-mod conv_consts;
+pub(crate) mod conv_consts;
 pub mod conv_lower;
 pub mod convert;
 pub mod depthwise;
 pub mod each;
 pub mod float;
 pub mod kb;
+pub(crate) mod layer;
 pub mod lut;
 pub mod matmul;
 pub mod mean;
@@ -36,6 +38,7 @@ pub mod split;
 pub mod sums;
 
 use kb::Addr;
+use qcc_ir::dialect::loops;
 use qcc_ir::{DType, Func, MemType, TensorType};
 use qcc_runtime::cpu::CpuLevel;
 use std::fmt::Debug;
@@ -63,6 +66,8 @@ pub enum Arg {
     Value { value: qcc_ir::Value, offset: u64 },
     /// Constant bytes made for this call, with a name for the data section.
     Const { name: String, bytes: Vec<u8> },
+    /// What this op of the loop level makes of a constant tensor.
+    Packed { value: qcc_ir::Value, by: loops::Op, bytes: u64 },
 }
 
 /// One kernel call.

@@ -1,7 +1,8 @@
 //! One op of a planned integer-level function, as kernels' lowerings see it.
 
+use super::layer::ConstBytes;
 use super::{Arg, Machine, View};
-use qcc_ir::dialect::{OpKind, core};
+use crate::consts::{const_id, const_tensor};
 use qcc_ir::{Func, Module, OpId, TensorType, Value};
 use qcc_runtime::Tensor;
 
@@ -19,7 +20,11 @@ pub struct Site<'a> {
     pub remarks: std::cell::RefCell<Vec<String>>,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    /// A site without remarks.
+    pub fn new(module: &'a Module, func: &'a Func, op: OpId, machine: Machine) -> Site<'a> {
+        Site { module, func, op, machine, remarks: Default::default() }
+    }
     /// Operand `i`.
     pub fn operand(&self, i: usize) -> Value {
         self.func.operands(self.op)[i]
@@ -46,11 +51,12 @@ impl Site<'_> {
     }
     /// The elements of a constant operand; `None` if it is computed.
     pub fn constant(&self, v: Value) -> Option<Tensor> {
-        let op = self.func.def_op(v)?;
-        let OpKind::Core(core::Op::Const(c)) = self.func.kind(op) else { return None };
-        let ty = self.tensor_type(v);
-        let shape: Vec<usize> = ty.shape.iter().map(|&d| d as usize).collect();
-        Tensor::from_bytes(ty.storage(), shape, &self.module.data[c.data].bytes).ok()
+        const_tensor(self.module, self.func, v)
+    }
+    /// The bytes of a constant operand; `None` if it is computed.
+    pub(crate) fn constant_bytes(&self, v: Value) -> Option<ConstBytes<'a>> {
+        let data = self.module.data.get(const_id(self.func, v)?)?;
+        Some(ConstBytes { bytes: &data.bytes, dtype: self.tensor_type(v).storage() })
     }
     /// The elements of an operand that must be constant.
     ///

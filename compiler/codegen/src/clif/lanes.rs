@@ -193,6 +193,8 @@ impl Walk<'_> {
             Op::For(_)
             | Op::Yield(_)
             | Op::Call(_)
+            | Op::PackPanels(_)
+            | Op::PackBlocks(_)
             | Op::Load(_)
             | Op::LoadSplat32(_)
             | Op::LoadLow64(_)

@@ -1,0 +1,254 @@
+//! Orders in which kernels read weights: what `loop.pack_panels` and `loop.pack_blocks` mean.
+//!
+//! A kernel takes accumulators vector by vector, and packing codes works 128 bits by 128 bits; so a
+//! vector of accumulators holds channels in turns ([`PanelShape::channel`], [`block_slots`]) and the
+//! weights stand in the order of the accumulators. Whatever a dot product reads beyond the weights
+//! that there are is zero.
+
+use crate::dialect::loops::{PackBlocks, PackPanels};
+
+/// Channels per accumulator vector of 128 bits.
+const QUAD: u64 = 4;
+
+/// The output channels of one tile: whole vectors, the last of which may be in part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PanelShape {
+    /// Vectors of accumulators per pixel.
+    pub vectors: u64,
+    /// Accumulators per vector.
+    pub lanes: u64,
+}
+
+impl PanelShape {
+    /// The shape of a panel of `channels` channels. Wide vectors are packed four, two or one at a
+    /// time, so three take the room of four.
+    pub fn of(channels: u64, lanes: u64) -> PanelShape {
+        let vectors = channels.div_ceil(lanes);
+        let vectors = if lanes > QUAD && vectors % 4 == 3 { vectors + 1 } else { vectors };
+        PanelShape { vectors, lanes }
+    }
+    /// Accumulators of one pixel.
+    pub fn slots(self) -> u64 {
+        self.vectors * self.lanes
+    }
+    /// The channel of accumulator `slot`. Packing takes four vectors together (or the two or one
+    /// that are left), 128 bits by 128 bits, so that wide vectors hold channels in turns: packed
+    /// bytes come out in order.
+    pub fn channel(self, slot: u64) -> u64 {
+        let (v, e) = (slot / self.lanes, slot % self.lanes);
+        let (four, together) = (v / 4, (self.vectors - v / 4 * 4).min(4));
+        let (block, i) = (e / QUAD, e % QUAD);
+        four * 4 * self.lanes + block * QUAD * together + v % 4 * QUAD + i
+    }
+}
+
+/// All panels of `channels` channels in panels of `vectors` vectors: first channel and shape.
+pub fn panels(channels: u64, vectors: u64, lanes: u64) -> impl Iterator<Item = (u64, PanelShape)> {
+    let panel = (vectors * lanes).max(1);
+    let starts = (0..channels).step_by(panel as usize);
+    starts.map(move |start| (start, PanelShape::of((channels - start).min(panel), lanes)))
+}
+
+/// The channel, in its block, of each accumulator of a block of `vectors` vectors.
+pub fn block_slots(vectors: u64, lanes: u64) -> impl Iterator<Item = u64> {
+    (0..vectors)
+        .flat_map(move |v| (0..lanes).map(move |e| e / QUAD * QUAD * vectors + QUAD * v + e % QUAD))
+}
+
+impl PackPanels {
+    /// Contiguous taps: runs per kernel row and bytes per run.
+    fn runs(&self) -> (u64, u64) {
+        let [_, _, columns, inputs] = self.shape;
+        if self.merged { (1, columns * inputs) } else { (columns, inputs) }
+    }
+    /// Bytes of the packed weights, if they can be counted.
+    pub fn bytes(&self) -> Option<u64> {
+        let [channels, rows, ..] = self.shape;
+        let [vectors, lanes] = self.panel.map(u64::from);
+        let (runs, bytes) = self.runs();
+        let slots = match vectors.checked_mul(lanes)? {
+            0 => return None,
+            panel => {
+                let rest = PanelShape::of(channels % panel, lanes).slots();
+                (channels / panel).checked_mul(PanelShape::of(panel, lanes).slots())? + rest
+            }
+        };
+        let per_slot = rows.checked_mul(runs)?.checked_mul(bytes.checked_next_multiple_of(4)?)?;
+        slots.checked_mul(per_slot)?.checked_mul(if self.pairs { 2 } else { 1 })
+    }
+    /// The packed weights. `w` holds every weight that the attributes speak of.
+    pub fn pack(&self, w: &[u8]) -> Vec<u8> {
+        let [channels, rows, ..] = self.shape;
+        let [vectors, lanes] = self.panel.map(u64::from);
+        let (runs, bytes) = self.runs();
+        let whole = bytes.next_multiple_of(4) as usize;
+        let mut out = Vec::with_capacity(self.bytes().unwrap_or(0) as usize);
+        // The runs of all channels of a panel, each filled up with zeros to whole groups.
+        let mut panel = Vec::new();
+        for (start, shape) in panels(channels, vectors, lanes) {
+            for (row, run) in (0..rows).flat_map(|row| (0..runs).map(move |run| (row, run))) {
+                panel.clear();
+                for slot in 0..shape.slots() {
+                    let (channel, end) = (start + shape.channel(slot), panel.len() + whole);
+                    if channel < channels {
+                        self.append_run(w, [channel, row, run], &mut panel);
+                    }
+                    panel.resize(end, 0);
+                }
+                interleave_runs(&panel, whole, self.pairs, &mut out);
+            }
+        }
+        out
+    }
+    fn append_run(&self, w: &[u8], [channel, row, run]: [u64; 3], out: &mut Vec<u8>) {
+        let [_, _, columns, inputs] = self.shape;
+        let s = self.strides;
+        let columns = if self.merged { 0..columns } else { run..run + 1 };
+        for column in columns {
+            let at = (self.first + channel * s[0] + row * s[1] + column * s[2]) as usize;
+            match s[3] {
+                1 => out.extend_from_slice(&w[at..at + inputs as usize]),
+                step => out.extend((0..inputs).map(|i| w[at + (i * step) as usize])),
+            }
+        }
+    }
+}
+
+/// Groups of four bytes of each run in turn; as two pairs of int16 for `pairs`.
+fn interleave_runs(runs: &[u8], whole: usize, pairs: bool, out: &mut Vec<u8>) {
+    for g in (0..whole).step_by(4) {
+        if !pairs {
+            runs.chunks(whole).for_each(|run| out.extend_from_slice(&run[g..g + 4]));
+            continue;
+        }
+        for pair in [g, g + 2] {
+            for run in runs.chunks(whole) {
+                let two = [run[pair], run[pair + 1]].map(|b| i16::from(b as i8));
+                out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
+            }
+        }
+    }
+}
+
+impl PackBlocks {
+    /// Rows summed by one dot product.
+    fn rows_per_dot(&self) -> u64 {
+        if self.pairs { 2 } else { 4 }
+    }
+    /// Bytes of the packed weights, if they can be counted.
+    pub fn bytes(&self) -> Option<u64> {
+        let [channels, rows, columns] = self.shape;
+        let [vectors, lanes] = self.block.map(u64::from);
+        let block = vectors.checked_mul(lanes).filter(|&n| n > 0)?;
+        let per_slot = columns
+            .checked_mul(rows.div_ceil(self.rows_per_dot()))?
+            .checked_mul(u64::from(self.addends))?
+            .checked_mul(4)?;
+        let slots = channels.checked_mul(self.repeat)?.div_ceil(block).checked_mul(block)?;
+        slots.checked_mul(per_slot)
+    }
+    /// The packed weights. `w` holds every weight that the attributes speak of.
+    pub fn pack(&self, w: &[u8]) -> Vec<u8> {
+        let [channels, rows, columns] = self.shape;
+        let [vectors, lanes] = self.block.map(u64::from);
+        let (per_dot, all) = (self.rows_per_dot(), channels * self.repeat);
+        let slots: Vec<u64> = block_slots(vectors, lanes).collect();
+        let weight = |c: u64, column: u64, row: u64| {
+            let exists = c < all && row < rows;
+            if exists { self.weight(w, [c % channels, row, column]) } else { 0 }
+        };
+        let mut out = Vec::with_capacity(self.bytes().unwrap_or(0) as usize);
+        for first in (0..all).step_by((vectors * lanes).max(1) as usize) {
+            for column in 0..columns {
+                for group in (0..rows).step_by(per_dot as usize) {
+                    for addend in 0..self.addends {
+                        for (slot, row) in slots
+                            .iter()
+                            .flat_map(|s| (group..group + per_dot).map(move |row| (s, row)))
+                        {
+                            let weight = weight(first + slot, column, row);
+                            match self.pairs {
+                                true => out.extend(weight.to_le_bytes()),
+                                false => out.push(part(weight, addend) as u8),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+    fn weight(&self, w: &[u8], [channel, row, column]: [u64; 3]) -> i16 {
+        let s = self.strides;
+        let at = (self.first + channel * s[0] + row * s[1] + column * s[2]) as usize;
+        if self.wide { i16::from_le_bytes([w[at], w[at + 1]]) } else { i16::from(w[at] as i8) }
+    }
+}
+
+/// Addend 0 or 1 of a weight: what fits int8, and the rest (|weight| ≤ 255).
+fn part(weight: i16, addend: u32) -> i16 {
+    let first = weight.clamp(-128, 127);
+    if addend == 0 { first } else { weight - first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn panels_of(shape: [u64; 4], panel: [u32; 2], pairs: bool) -> PackPanels {
+        let [_, rows, columns, inputs] = shape;
+        let strides = [rows * columns * inputs, columns * inputs, inputs, 1];
+        PackPanels { first: 0, strides, shape, merged: false, panel, pairs }
+    }
+
+    #[test]
+    fn groups_of_four_taps_stand_channel_by_channel() {
+        let w: Vec<u8> = (1..=10).collect();
+        let op = panels_of([2, 1, 1, 5], [1, 4], false);
+        let first = [1, 2, 3, 4, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+        let second = [5, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(op.pack(&w), [first, second].concat());
+        assert_eq!(op.bytes(), Some(32));
+    }
+
+    #[test]
+    fn columns_of_a_merged_row_are_one_run() {
+        let w: Vec<u8> = (1..=6).collect();
+        let op = PackPanels { merged: true, ..panels_of([1, 1, 2, 3], [1, 4], false) };
+        let zeros = [0; 12];
+        assert_eq!(op.pack(&w), [&[1, 2, 3, 4][..], &zeros, &[5, 6, 0, 0], &zeros].concat());
+    }
+
+    #[test]
+    fn wide_vectors_hold_channels_in_turns() {
+        let shape = PanelShape::of(32, 8);
+        let channels: Vec<u64> = (0..32).map(|s| shape.channel(s)).collect();
+        assert_eq!(channels[..8], [0, 1, 2, 3, 16, 17, 18, 19]);
+        assert_eq!(channels[8..16], [4, 5, 6, 7, 20, 21, 22, 23]);
+        assert_eq!(PanelShape::of(24, 8).vectors, 4, "three vectors take the room of four");
+        let mut all = channels;
+        all.sort();
+        assert!(all.into_iter().eq(0..32));
+    }
+
+    #[test]
+    fn blocks_stand_row_by_row_and_split_what_exceeds_a_byte() {
+        let w: Vec<u8> = [200i16, -3].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let op = PackBlocks {
+            first: 0,
+            strides: [2, 2, 2],
+            shape: [2, 1, 1],
+            repeat: 1,
+            wide: true,
+            block: [1, 4],
+            pairs: false,
+            addends: 2,
+        };
+        let packed = op.pack(&w);
+        assert_eq!(packed.len() as u64, op.bytes().expect("small"));
+        assert_eq!(packed[..8], [127, 0, 0, 0, 253, 0, 0, 0]);
+        assert_eq!(packed[16..24], [73, 0, 0, 0, 0, 0, 0, 0]);
+        let pairs = PackBlocks { pairs: true, addends: 1, ..op };
+        assert_eq!(pairs.pack(&w)[..8], [200, 0, 0, 0, 253, 255, 0, 0]);
+    }
+}

@@ -1,0 +1,115 @@
+//! `prove-rescale`: requantization by a few float operations, where they are proven equal to the
+//! reference.
+//!
+//! ```text
+//! %y = int.conv2d(%x, %w, %b, %m, %s) {kernel = "panels 512 6x4", …}
+//!   ─►
+//! %y = int.conv2d(%x, %w, %b, %m, %s, %none, %proven) {kernel = …, forms = "relu_fma:64 exact:96"}
+//! ```
+//!
+//! Constant weights bound every accumulator ([`crate::analysis::acc_range`]). On that range the
+//! reference and each form of [`qcc_runtime::rescale`] are step functions, equal iff they agree on
+//! both sides of every step. A block of channels (what one tile of the op's kernel holds) gets the
+//! cheapest form that is proven on all of them, with constants per channel in a new operand; blocks
+//! that have none keep the reference's arithmetic (`exact`). An op in which that would change more
+//! than a few times gets one form. `int.add` gets constants that agree on all pairs of codes.
+
+mod add;
+mod conv;
+
+use crate::consts::insert_const;
+use crate::int_ops::conv_operand;
+use crate::kernels::Machine;
+use crate::kernels::layer::Layer;
+use crate::kernels::site::Site;
+use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
+use conv::Proof;
+use qcc_ir::dialect::OpKind;
+use qcc_ir::dialect::int::{self, ConvKernel, Op};
+use qcc_ir::{DType, FuncId, Level, Module, OpId};
+use qcc_runtime::Tensor;
+
+/// See the module's documentation.
+pub static PASS: Pass = Pass {
+    name: "prove-rescale",
+    summary: "replace requantizations by cheaper forms that are proven equal",
+    doc: include_str!("prove_rescale.rs"),
+    needs: LevelSet::only(Level::Int),
+    yields: None,
+    drift: Drift::Exact,
+    options: &[],
+    run,
+};
+
+fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
+    let machine = Machine::of(ctx.target.cpu);
+    for func in m.funcs.keys().collect::<Vec<_>>() {
+        for op in m.funcs[func].body_ops().to_vec() {
+            let loc = m.funcs[func].op(op).loc;
+            if let OpKind::Int(Op::Add(sum)) = m.funcs[func].kind(op).clone() {
+                let message = prove_add(m, (func, op), sum);
+                message.into_iter().for_each(|text| ctx.remark(m, loc, text));
+                continue;
+            }
+            let site = Site::new(m, &m.funcs[func], op, machine);
+            let proof = match Layer::of(&site) {
+                Ok(Some(layer)) if vectors(&layer) => conv::prove(&site, &layer),
+                _ => continue,
+            };
+            match proof {
+                Ok(proof) => {
+                    proof.remarks.iter().for_each(|text| ctx.remark(m, loc, text));
+                    store(m, (func, op), &proof);
+                }
+                Err(why) => ctx.remark(m, loc, format!("the reference's arithmetic: {why}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does the op have a kernel that takes forms, and none yet?
+fn vectors(layer: &Layer) -> bool {
+    !matches!(layer.kernel, ConvKernel::Auto | ConvKernel::Scalar) && layer.forms.0.is_empty()
+}
+
+fn store(m: &mut Module, (func, op): (FuncId, OpId), proof: &Proof) {
+    let f = &mut m.funcs[func];
+    let forms = match f.kind_mut(op) {
+        OpKind::Int(Op::Conv2d(o)) => &mut o.forms,
+        OpKind::Int(Op::DepthwiseConv2d(o)) => &mut o.forms,
+        OpKind::Int(Op::FullyConnected(o)) => &mut o.forms,
+        _ => return,
+    };
+    *forms = proof.forms.clone();
+    let mut operands = f.operands(op).to_vec();
+    let shift = operands[conv_operand::SHIFT];
+    if operands.len() <= conv_operand::ROW_SUMS {
+        let none = Tensor::zeros(DType::I32, [0]);
+        operands.push(insert_const(m, func, op, (shift, "_none"), &none));
+    }
+    operands.push(insert_const(m, func, op, (shift, "_proven"), &proof.constants));
+    m.funcs[func].set_operands(op, &operands);
+}
+
+/// What there is to say of a sum of 8-bit codes, now with constants if there are any.
+fn prove_add(m: &mut Module, (func, op): (FuncId, OpId), sum: int::Add) -> Option<String> {
+    let f = &mut m.funcs[func];
+    let values = f.operands(op).iter().chain(f.results(op));
+    let types: Vec<DType> =
+        values.filter_map(|&v| f.ty(v).as_tensor().map(|t| t.storage())).collect();
+    let [a, b, y] = types[..] else { return None };
+    if [a, b, y].iter().any(|d| d.size() != 1) || sum.a_scale != 0.0 {
+        return None;
+    }
+    let Some(proven) = add::prove(&sum, a, b) else {
+        return Some("no float form proven on all pairs of codes, scalar integers instead".into());
+    };
+    *f.kind_mut(op) = OpKind::from(int::Add {
+        a_scale: proven.scales[0],
+        b_scale: proven.scales[1],
+        epsilon: proven.epsilon,
+        ..sum
+    });
+    Some("a float form proven on all pairs of codes".into())
+}
