@@ -38,6 +38,11 @@ pub const OPS: &[(&str, Generator)] = &[
     ("fully_connected", fully_connected),
     ("matmul", matmul),
     ("cast", cast),
+    ("compare", compare),
+    ("select", select),
+    ("int_binary", int_binary),
+    ("cum_sum", cum_sum),
+    ("top_k", top_k),
     ("arg_max", arg_max),
     ("transpose", transpose),
     ("slice", slice),
@@ -214,6 +219,64 @@ fn binary(random: &mut Random) -> Case {
     };
     let operands = vec![parameter(random, &a), computed(&b)];
     case(kind, operands, &s)
+}
+
+/// An operand of `dtype`, not constant.
+fn given(shape: &[u64], dtype: DType) -> Operand {
+    (shape.to_vec(), dtype, None)
+}
+
+fn compare(random: &mut Random) -> Case {
+    let s = shape(random);
+    let dtype = random.pick(&DType::ALL);
+    let f = random.pick(&[CompareFn::Equal, CompareFn::Less, CompareFn::LessEqual]);
+    let operands = vec![given(&s, dtype), given(&part(random, &s), dtype)];
+    Case { kind: Compare { f }.into(), operands, results: vec![(s, DType::Bool)] }
+}
+
+fn select(random: &mut Random) -> Case {
+    let s = shape(random);
+    let dtype = random.pick(&DType::ALL);
+    let operands = vec![
+        given(&part(random, &s), DType::Bool),
+        given(&s, dtype),
+        given(&part(random, &s), dtype),
+    ];
+    Case { kind: Select {}.into(), operands, results: vec![(s, dtype)] }
+}
+
+fn int_binary(random: &mut Random) -> Case {
+    let s = shape(random);
+    let bits = [IntFn::And, IntFn::Or, IntFn::Xor];
+    let (dtype, f) = match random.one_in(4) {
+        true => (DType::Bool, random.pick(&bits)),
+        false => {
+            let all = [IntFn::Add, IntFn::Sub, IntFn::Mul, IntFn::Min, IntFn::Max, IntFn::And];
+            (random.pick(&INTEGERS), random.pick(&all))
+        }
+    };
+    let operands = vec![given(&s, dtype), given(&part(random, &s), dtype)];
+    Case { kind: IntBinary { f }.into(), operands, results: vec![(s, dtype)] }
+}
+
+const INTEGERS: [DType; 6] = [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::I64];
+
+fn cum_sum(random: &mut Random) -> Case {
+    let s = rows(random);
+    let axis = random.range(0, s.len() as i64 - 1) as u32;
+    let floats = [DType::F32, DType::F64];
+    let dtype = if random.one_in(2) { random.pick(&floats) } else { random.pick(&INTEGERS) };
+    let kind = CumSum { axis, exclusive: random.one_in(2), reverse: random.one_in(2) };
+    Case { kind: kind.into(), operands: vec![given(&s, dtype)], results: vec![(s, dtype)] }
+}
+
+fn top_k(random: &mut Random) -> Case {
+    let s = rows(random);
+    let mut y = s.clone();
+    let last = y.len() - 1;
+    y[last] = random.range(1, y[last] as i64) as u64;
+    let results = vec![(y.clone(), DType::F32), (y, random.pick(&[DType::I32, DType::I64]))];
+    Case { kind: TopK { min: random.one_in(2) }.into(), operands: vec![computed(&s)], results }
 }
 
 /// A shape of rank 1 or more.

@@ -118,6 +118,38 @@ attr_enum! {
     }
 }
 attr_enum! {
+    /// A comparison; NaN differs from everything, and nothing is less.
+    pub enum CompareFn {
+        /// a = b
+        Equal = "equal",
+        /// a < b
+        Less = "less",
+        /// a ≤ b
+        LessEqual = "less_equal",
+    }
+}
+attr_enum! {
+    /// A function of two integers or truth values.
+    pub enum IntFn {
+        /// a + b
+        Add = "add",
+        /// a − b
+        Sub = "sub",
+        /// a · b
+        Mul = "mul",
+        /// the smaller
+        Min = "min",
+        /// the larger
+        Max = "max",
+        /// bitwise and
+        And = "and",
+        /// bitwise or
+        Or = "or",
+        /// bitwise exclusive or
+        Xor = "xor",
+    }
+}
+attr_enum! {
     /// What becomes of the elements along the reduced axes.
     pub enum ReduceFn {
         /// Their sum.
@@ -319,6 +351,33 @@ dialect! { Nn;
     /// Between plain element types: float to integer toward zero, saturating; integers wrap;
     /// to boolean: is not zero.
     Cast "nn.cast" (x: one Tensor) -> (y: one Tensor) {} pure;
+    /// Truth values of a ? b for plain elements of one type, with numpy broadcasting.
+    Compare "nn.compare" (a: one Tensor, b: one Tensor) -> (y: one Tensor) {
+        f: CompareFn,
+    } pure;
+    /// a where c is not 0, else b, with numpy broadcasting; a, b and y of one plain type, c bool.
+    Select "nn.select" (c: one Tensor, a: one Tensor, b: one Tensor) -> (y: one Tensor) {} pure;
+    /// y = f(a, b) of plain integers of one type, wrapping, or of truth values (`and`, `or` and
+    /// `xor`), with numpy broadcasting.
+    IntBinary "nn.int_binary" (a: one Tensor, b: one Tensor) -> (y: one Tensor) {
+        f: IntFn,
+    } pure;
+    /// y[…, i, …] = Σ_{k ≤ i} x[…, k, …] along `axis`, of floats or of integers, which wrap;
+    /// each sum begins at 0 and takes one element after another.
+    CumSum "nn.cum_sum" (x: one Tensor) -> (y: one Tensor) {
+        axis: u32,
+        /// k < i: element i itself is left out.
+        exclusive: bool = false,
+        /// From the last element to the first.
+        reverse: bool = false,
+    } pure;
+    /// The K largest (or smallest) elements along the last axis in order, K being the extent of
+    /// y's, and their indices (i32 or i64). Among equals the first comes first; NaN is behind all
+    /// numbers.
+    TopK "nn.top_k" (x: one FloatTensor) -> (y: one FloatTensor, indices: one IntTensor) {
+        /// Smallest instead of largest.
+        min: bool = false,
+    } pure;
     /// ONNX DynamicQuantizeLinear (numerics.md E): y u8, scale f32 `[]`, zero_point u8 `[]`.
     DynamicQuantize "nn.dynamic_quantize" (x: one FloatTensor)
         -> (y: one IntTensor, scale: one FloatTensor, zero_point: one IntTensor) {} pure;

@@ -6,6 +6,7 @@ use crate::DType;
 use crate::dialect::nn::{ConvInteger, FakeQuant, MatMul, Op, QuantizeAndDequantize};
 
 mod moves;
+mod plain;
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("float_c1", "an nn op that computes takes and gives f32, not f64"),
@@ -26,6 +27,16 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("log_softmax_c1", "x and y have one shape, of rank 1 or more"),
     ("cast_c1", "x and y have one shape"),
     ("cast_c2", "x and y have plain elements"),
+    ("compare_c1", "y has the shape of a and b, broadcast"),
+    ("compare_c2", "a and b have one plain type, y is bool"),
+    ("select_c1", "y has the shape of c, a and b, broadcast"),
+    ("select_c2", "a, b and y have one plain type, c is bool"),
+    ("int_binary_c1", "y has the shape of a and b, broadcast"),
+    ("int_binary_c2", "a, b and y have one type: plain integers, or bool for and, or, xor"),
+    ("cum_sum_c1", "x and y have one shape, with the axis in it"),
+    ("cum_sum_c2", "x and y have one type: floats or plain integers"),
+    ("top_k_c1", "y and indices have the shape of x but for the last axis, which may be shorter"),
+    ("top_k_c2", "y is f32, indices are i32 or i64"),
     ("dynamic_quantize_c1", "y has the shape of x"),
     ("dynamic_quantize_c2", "y and zero_point are u8, scale and zero_point have shape []"),
     ("matmul_integer_c1", "a, b and y have rank 2 or more"),
@@ -63,6 +74,9 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         }
         Op::Broadcast(_) | Op::Gather(_) | Op::ResizeNearest(_) => return moves::check(c, op),
         Op::Cast(_) => return cast(c),
+        Op::Compare(_) | Op::Select(_) | Op::IntBinary(_) | Op::CumSum(_) | Op::TopK(_) => {
+            return plain::check(c, op);
+        }
         _ => float32(c),
     }
     match op {
@@ -91,6 +105,7 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         Op::ConvInteger(o) => conv_integer(c, o),
         Op::Cast(_) | Op::Concat(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => {}
         Op::Pad(_) | Op::Broadcast(_) | Op::Gather(_) | Op::ResizeNearest(_) => {}
+        Op::Compare(_) | Op::Select(_) | Op::IntBinary(_) | Op::CumSum(_) | Op::TopK(_) => {}
     }
 }
 

@@ -11,11 +11,13 @@
 //! | `rows` | sums along axes, softmax, layer norm, arg max |
 //! | `windows` | pools, bilinear resize |
 //! | `grids` | fake quantization, dynamic quantization |
+//! | `plain` | comparisons, selection, integers of two, cumulative sums, top k |
 //! | `moves` | concat, reshape, transpose, slice, pad, broadcast, gather, nearest resize |
 
 mod elementwise;
 mod grids;
 mod moves;
+mod plain;
 mod products;
 mod rows;
 mod windows;
@@ -32,6 +34,9 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], types: &[&TensorType]) -> Result<Vec
     if let Op::DynamicQuantize(_) = op {
         return grids::dynamic_quantize(operand(xs, 0)?);
     }
+    if let Op::TopK(o) = op {
+        return plain::top_k(o, operand(xs, 0)?, types, &shapes);
+    }
     let (ty, shape) = (*types.first().ok_or("no result")?, &shapes[0]);
     if let Some(y) = floats_of(op, xs, shape)? {
         return Ok(vec![Tensor::from_slice(&y, shape.clone()).map_err(|e| e.to_string())?]);
@@ -39,6 +44,10 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], types: &[&TensorType]) -> Result<Vec
     let y = Tensor::try_zeros(ty.storage(), shape.clone()).map_err(|e| e.to_string())?;
     let y = match op {
         Op::ArgMax(o) => rows::arg_max(o, operand(xs, 0)?, y),
+        Op::Compare(o) => plain::compare(o, [operand(xs, 0)?, operand(xs, 1)?], y),
+        Op::Select(_) => Ok(plain::select([operand(xs, 0)?, operand(xs, 1)?, operand(xs, 2)?], y)),
+        Op::IntBinary(o) => Ok(plain::int_binary(o, [operand(xs, 0)?, operand(xs, 1)?], y)),
+        Op::CumSum(o) => plain::cum_sum(o, operand(xs, 0)?, y),
         Op::Cast(_) => Ok(elementwise::cast(operand(xs, 0)?, y)),
         Op::MatMulInteger(_) => products::mat_mul_integer(xs, y),
         Op::ConvInteger(o) => products::conv_integer(o, xs, y),

@@ -16,6 +16,7 @@
 //! | `integer`, `integer_dots` | integer products with zero points |
 //! | `resize` | resizes |
 //! | `cast` | casts, arg max |
+//! | `plain` | comparisons, selection, integers of two, cumulative sums, top k |
 //! | `moves` | transpose, slice, pad, broadcast, gather |
 //! | `scalar_conv` | convolutions that nothing is known about |
 
@@ -28,6 +29,7 @@ pub mod integer;
 pub mod integer_dots;
 pub mod moves;
 pub mod normalize;
+pub mod plain;
 pub mod pool;
 pub mod product;
 pub mod product_lower;
@@ -80,6 +82,11 @@ pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
         Op::MatMul(o) => product_lower::lower_mat_mul(site, o),
         Op::ArgMax(o) => cast::lower_arg_max(site, o),
         Op::Cast(_) => cast::lower(site),
+        Op::Compare(o) => plain::lower(site, plain::Element::Compare(o.f)),
+        Op::Select(_) => plain::lower(site, plain::Element::Select),
+        Op::IntBinary(o) => plain::lower(site, plain::Element::Int(o.f)),
+        Op::CumSum(o) => plain::lower_cum_sum(site, o),
+        Op::TopK(o) => plain::lower_top_k(site, o),
         Op::Transpose(o) => moves::lower_transpose(site, o),
         Op::Slice(o) => moves::lower_slice(site, o),
         Op::Pad(o) => moves::lower_pad(site, o),

@@ -4,12 +4,12 @@ use super::super::convert::Converter;
 use super::super::node::Node;
 use super::Table;
 use crate::shapes;
-use qcc_ir::dialect::nn::{self, BinaryFn, UnaryFn};
+use qcc_ir::dialect::nn::{self, BinaryFn, IntFn, UnaryFn};
 use qcc_ir::dialect::quant::Act;
 use qcc_ir::{OpKind, Value};
 
 pub const OPS: Table = &[
-    ("Abs", |c, n| simple(c, n, UnaryFn::Abs)),
+    ("Abs", |c, n| signed(c, n, UnaryFn::Abs)),
     ("Add", |c, n| pair(c, n, nn::Add { act: Act::None })),
     ("Ceil", |c, n| simple(c, n, UnaryFn::Ceil)),
     ("Celu", celu),
@@ -31,7 +31,7 @@ pub const OPS: Table = &[
     ("Min", |c, n| many(c, n, nn::Binary { f: BinaryFn::Min })),
     ("Mish", mish),
     ("Mul", |c, n| pair(c, n, nn::Mul { act: Act::None })),
-    ("Neg", |c, n| simple(c, n, UnaryFn::Neg)),
+    ("Neg", |c, n| signed(c, n, UnaryFn::Neg)),
     ("PRelu", |c, n| pair(c, n, nn::Binary { f: BinaryFn::Prelu })),
     ("Pow", pow),
     ("Reciprocal", |c, n| simple(c, n, UnaryFn::Reciprocal)),
@@ -86,6 +86,22 @@ fn simple(c: &mut Converter, node: &Node, f: UnaryFn) -> Result<(), String> {
     c.done(node, y)
 }
 
+/// −x or |x|, also of integers: 0 − x, and the larger of both.
+fn signed(c: &mut Converter, node: &Node, f: UnaryFn) -> Result<(), String> {
+    let Some(all) = integers(c, node, 1)? else { return simple(c, node, f) };
+    let dtype = c.elem(all[0]).storage();
+    if f == UnaryFn::Abs && dtype.min_max().0 == 0 {
+        return c.done(node, all[0]);
+    }
+    let zero = c.integers(node, &[0], &[], dtype)?;
+    let negative = c.int_binary(IntFn::Sub, zero, all[0])?;
+    let y = match f {
+        UnaryFn::Abs => c.int_binary(IntFn::Max, all[0], negative)?,
+        _ => negative,
+    };
+    c.done(node, y)
+}
+
 fn with_alpha(c: &mut Converter, node: &Node, f: UnaryFn, otherwise: f32) -> Result<(), String> {
     let x = c.float(node, 0)?;
     let y = c.unary_of(f, node.float("alpha", otherwise)?, 0.0, x)?;
@@ -93,9 +109,39 @@ fn with_alpha(c: &mut Converter, node: &Node, f: UnaryFn, otherwise: f32) -> Res
 }
 
 fn pair(c: &mut Converter, node: &Node, kind: impl Into<OpKind>) -> Result<(), String> {
+    if let Some(all) = integers(c, node, node.proto.input.len())? {
+        let y = folded_integers(c, node, &all)?;
+        return c.done(node, y);
+    }
     let (a, b) = (c.float(node, 0)?, c.float(node, 1)?);
     let y = c.binary(kind, a, b)?;
     c.done(node, y)
+}
+
+/// The first `n` inputs, if all are integers and there is an op for them.
+fn integers(c: &mut Converter, node: &Node, n: usize) -> Result<Option<Vec<Value>>, String> {
+    let mut all = Vec::new();
+    for i in 0..n {
+        let (dtype, _) = c.storage(node, i)?;
+        if !dtype.is_int() {
+            return Ok(None);
+        }
+        all.push(c.plain_input(node, i)?);
+    }
+    Ok(Some(all))
+}
+
+fn folded_integers(c: &mut Converter, node: &Node, all: &[Value]) -> Result<Value, String> {
+    let f = match &*node.op {
+        "Add" | "Sum" => IntFn::Add,
+        "Sub" => IntFn::Sub,
+        "Mul" => IntFn::Mul,
+        "Min" => IntFn::Min,
+        "Max" => IntFn::Max,
+        _ => return Err("it is not computed with integers at run time".into()),
+    };
+    let (&first, rest) = all.split_first().ok_or("no inputs")?;
+    rest.iter().try_fold(first, |a, &b| c.int_binary(f, a, b))
 }
 
 fn folded(c: &mut Converter, node: &Node, kind: OpKind) -> Result<Value, String> {
@@ -108,6 +154,10 @@ fn folded(c: &mut Converter, node: &Node, kind: OpKind) -> Result<Value, String>
 }
 
 fn many(c: &mut Converter, node: &Node, kind: impl Into<OpKind>) -> Result<(), String> {
+    if let Some(all) = integers(c, node, node.proto.input.len())? {
+        let y = folded_integers(c, node, &all)?;
+        return c.done(node, y);
+    }
     let y = folded(c, node, kind.into())?;
     c.done(node, y)
 }
@@ -148,6 +198,9 @@ fn limit(c: &mut Converter, node: &Node, i: usize, attr: &str) -> Result<Limit, 
 }
 
 fn clip(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if integers(c, node, 1)?.is_some() {
+        return clip_integers(c, node);
+    }
     let x = c.float(node, 0)?;
     let (low, high) = (limit(c, node, 1, "min")?, limit(c, node, 2, "max")?);
     let shape = c.shape(x);
@@ -166,6 +219,17 @@ fn clip(c: &mut Converter, node: &Node) -> Result<(), String> {
         }
     };
     c.done(node, y)
+}
+
+fn clip_integers(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let mut x = c.plain_input(node, 0)?;
+    for (i, f) in [(1, IntFn::Max), (2, IntFn::Min)] {
+        if node.input(i).is_some() {
+            let limit = c.plain_input(node, i)?;
+            x = c.int_binary(f, x, limit)?;
+        }
+    }
+    c.done(node, x)
 }
 
 fn bounded(

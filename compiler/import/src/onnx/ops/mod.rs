@@ -3,6 +3,7 @@
 mod conv;
 mod elementwise;
 mod linear;
+mod logic;
 mod moves;
 mod norm;
 mod pool;
@@ -21,10 +22,11 @@ pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 /// Operators and their converters.
 type Table = &'static [(&'static str, Convert)];
 
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     conv::OPS,
     elementwise::OPS,
     linear::OPS,
+    logic::OPS,
     moves::OPS,
     norm::OPS,
     pool::OPS,

@@ -21,16 +21,6 @@ pub const OPS: Table = &[
     ("Range", only_known),
     ("Shape", shape),
     ("Size", size),
-    ("Equal", only_known),
-    ("Greater", only_known),
-    ("GreaterOrEqual", only_known),
-    ("Less", only_known),
-    ("LessOrEqual", only_known),
-    ("And", only_known),
-    ("Or", only_known),
-    ("Xor", only_known),
-    ("Not", only_known),
-    ("Where", only_known),
     ("Mod", only_known),
 ];
 
