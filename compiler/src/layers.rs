@@ -80,7 +80,7 @@ fn tensors(f: &Func, values: &[Value]) -> Vec<LayerTensor> {
     let tensor = |&v: &Value| {
         let constant =
             f.def_op(v).is_some_and(|d| matches!(f.kind(d), OpKind::Core(core::Op::Const(_))));
-        let name = f.value(v).name.as_deref().unwrap_or("");
+        let name = f.name(v).unwrap_or("");
         LayerTensor { desc: describe_type(name, f.ty(v)), constant }
     };
     tensors.map(tensor).collect()

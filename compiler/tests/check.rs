@@ -35,7 +35,8 @@ fn the_first_layer_that_differs_is_named() {
         said.contains("\nall 12 layers are the interpreter's, 0 compared with the golden too\n")
     );
     // Checksums by the tensors' indices in the file; 0 where there is none.
-    let file = qcc_import::tflite::raw::parse(&std::fs::read(&model).unwrap()).unwrap();
+    let bytes = std::fs::read(&model).unwrap();
+    let file = qcc_import::tflite::raw::parse(&bytes).unwrap();
     let graph = &file.subgraphs[0];
     let check = |known: &[(usize, u32)]| {
         let mut arrays = read_npz(golden.as_ref()).unwrap();

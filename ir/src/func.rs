@@ -4,7 +4,9 @@
 //! one region; erasing an op requires that its results have no uses.
 
 use crate::{LocId, OpKind, Type};
+use cranelift_entity::packed_option::PackedOption;
 use cranelift_entity::{PrimaryMap, entity_impl};
+use indexmap::IndexMap;
 use smallvec::SmallVec;
 
 /// An op of a function.
@@ -46,6 +48,8 @@ pub struct Func {
     pub output_names: Vec<String>,
     ops: PrimaryMap<OpId, OpData>,
     values: PrimaryMap<Value, ValueData>,
+    /// Few values have one, in kernels none.
+    names: IndexMap<Value, String>,
     regions: PrimaryMap<RegionId, Region>,
 }
 
@@ -55,12 +59,56 @@ pub struct OpData {
     /// The operation with its attributes.
     pub kind: OpKind,
     operands: SmallVec<[Value; 4]>,
-    results: SmallVec<[Value; 1]>,
-    regions: SmallVec<[RegionId; 1]>,
+    results: Results,
+    regions: Regions,
     /// Where it came from.
     pub loc: LocId,
     /// The region it stands in; `None` once erased or before it is placed.
-    parent: Option<RegionId>,
+    parent: PackedOption<RegionId>,
+}
+
+/// Values that an op defines: mostly one, so that one takes no more than its place. Kernels have tens of
+/// thousands of ops.
+#[derive(Clone, Debug)]
+enum Results {
+    One([Value; 1]),
+    Any(Box<[Value]>),
+}
+
+impl std::ops::Deref for Results {
+    type Target = [Value];
+    fn deref(&self) -> &[Value] {
+        match self {
+            Results::One(v) => v,
+            Results::Any(vs) => vs,
+        }
+    }
+}
+
+impl From<&[Value]> for Results {
+    fn from(values: &[Value]) -> Results {
+        match *values {
+            [v] => Results::One([v]),
+            _ => Results::Any(values.into()),
+        }
+    }
+}
+
+/// Nested regions; only loops have some.
+#[derive(Clone, Debug, Default)]
+struct Regions(Option<Box<SmallVec<[RegionId; 1]>>>);
+
+impl std::ops::Deref for Regions {
+    type Target = [RegionId];
+    fn deref(&self) -> &[RegionId] {
+        self.0.as_deref().map_or(&[], |r| r)
+    }
+}
+
+impl From<&[RegionId]> for Regions {
+    fn from(regions: &[RegionId]) -> Regions {
+        Regions((!regions.is_empty()).then(|| Box::new(regions.into())))
+    }
 }
 
 impl OpData {
@@ -78,7 +126,7 @@ impl OpData {
     }
     /// The region it stands in.
     pub fn parent(&self) -> Option<RegionId> {
-        self.parent
+        self.parent.expand()
     }
 }
 
@@ -101,8 +149,6 @@ pub struct ValueData {
     pub ty: Type,
     /// Who defines it.
     pub def: ValueDef,
-    /// A name hint for the text form.
-    pub name: Option<String>,
     uses: Uses,
 }
 
@@ -135,6 +181,7 @@ impl Func {
             output_names: vec![],
             ops: PrimaryMap::new(),
             values: PrimaryMap::new(),
+            names: IndexMap::new(),
             regions,
         };
         for ty in params {
@@ -187,9 +234,13 @@ impl Func {
     pub fn set_type(&mut self, v: Value, ty: Type) {
         self.values[v].ty = ty;
     }
+    /// The name hint of a value, for the text form.
+    pub fn name(&self, v: Value) -> Option<&str> {
+        self.names.get(&v).map(String::as_str)
+    }
     /// Sets the name hint of a value.
     pub fn set_name(&mut self, v: Value, name: &str) {
-        self.values[v].name = Some(name.to_string());
+        self.names.insert(v, name.to_string());
     }
     /// The op that defines `v`, unless it is an argument.
     pub fn def_op(&self, v: Value) -> Option<OpId> {
@@ -243,7 +294,7 @@ impl Func {
     pub fn add_arg(&mut self, region: RegionId, ty: Type) -> Value {
         let index = self.regions[region].args.len() as u32;
         let def = ValueDef::Arg { region, index };
-        let v = self.values.push(ValueData { ty, def, name: None, uses: Uses::new() });
+        let v = self.values.push(ValueData { ty, def, uses: Uses::new() });
         self.regions[region].args.push(v);
         v
     }
@@ -259,37 +310,37 @@ impl Func {
         let op = self.ops.push(OpData {
             kind: kind.into(),
             operands: operands.into(),
-            results: SmallVec::new(),
+            results: Results::Any([].into()),
             regions: regions.into(),
             loc,
-            parent: None,
+            parent: None.into(),
         });
         for (i, &v) in operands.iter().enumerate() {
             self.values[v].uses.push((op, i as u32));
         }
-        for (i, ty) in result_types.iter().enumerate() {
+        let result = |(i, ty): (usize, &Type)| {
             let def = ValueDef::Result { op, index: i as u32 };
-            let v =
-                self.values.push(ValueData { ty: ty.clone(), def, name: None, uses: Uses::new() });
-            self.ops[op].results.push(v);
-        }
+            self.values.push(ValueData { ty: ty.clone(), def, uses: Uses::new() })
+        };
+        let results: SmallVec<[Value; 4]> = result_types.iter().enumerate().map(result).collect();
+        self.ops[op].results = results.as_slice().into();
         op
     }
     /// Places an op at the end of a region.
     pub fn append(&mut self, region: RegionId, op: OpId) {
-        self.ops[op].parent = Some(region);
+        self.ops[op].parent = region.into();
         self.regions[region].ops.push(op);
     }
     /// Places an op right before `before`.
     pub fn insert_before(&mut self, before: OpId, op: OpId) {
-        let region = self.ops[before].parent.expect("`before` is placed in a region");
+        let region = self.ops[before].parent().expect("`before` is placed in a region");
         let at = self.position(region, before);
-        self.ops[op].parent = Some(region);
+        self.ops[op].parent = region.into();
         self.regions[region].ops.insert(at, op);
     }
     /// Places an op at position `at` of a region.
     pub fn insert_at(&mut self, region: RegionId, at: usize, op: OpId) {
-        self.ops[op].parent = Some(region);
+        self.ops[op].parent = region.into();
         self.regions[region].ops.insert(at, op);
     }
     fn position(&self, region: RegionId, op: OpId) -> usize {
@@ -339,7 +390,7 @@ impl Func {
     pub fn erase(&mut self, op: OpId) {
         let unused = self.ops[op].results.iter().all(|&v| self.values[v].uses.is_empty());
         assert!(unused, "erase needs an op whose results are unused");
-        for region in self.ops[op].regions.clone() {
+        for &region in self.ops[op].regions.clone().iter() {
             for inner in self.regions[region].ops.clone().into_iter().rev() {
                 self.erase(inner);
             }

@@ -84,7 +84,7 @@ fn replace_both(m: &mut Module, func: FuncId, (producer, op): (OpId, OpId), [lo,
     let new = f.create_op(kind, &operands, &[f.ty(y).clone()], &[], loc);
     f.insert_before(producer, new);
     let result = f.result(new);
-    if let Some(name) = f.value(y).name.clone().or(f.value(x).name.clone()) {
+    if let Some(name) = f.name(y).or(f.name(x)).map(String::from) {
         f.set_name(result, &name);
     }
     f.replace_uses(y, result);

@@ -127,7 +127,7 @@ fn quantize(r: &mut Rewriter, q: OpId, ctx: &mut PassContext) -> bool {
 
 /// `new` takes the place of `q`, under the name that the float value had.
 fn finish(r: &mut Rewriter, v: Value, q: OpId, new: Value) {
-    if let Some(name) = r.f().value(v).name.clone() {
+    if let Some(name) = r.f().name(v).map(String::from) {
         r.f_mut().set_name(new, &name);
     }
     r.replace(q, new);

@@ -81,7 +81,7 @@ fn replace(m: &mut Module, func: FuncId, op: OpId, form: IntForm) {
     let old = f.results(op).to_vec();
     let first = results.len() - old.len();
     for (&from, &to) in old.iter().zip(&results[first..]) {
-        if let Some(name) = f.value(from).name.clone() {
+        if let Some(name) = f.name(from).map(String::from) {
             f.set_name(to, &name);
         }
         f.replace_uses(from, to);
@@ -92,7 +92,7 @@ fn replace(m: &mut Module, func: FuncId, op: OpId, form: IntForm) {
 /// A constant right before `op`, its data named after the op's first result.
 fn constant(m: &mut Module, func: FuncId, op: OpId, t: &Tensor) -> Value {
     let f = &m.funcs[func];
-    let name = f.results(op).first().and_then(|&v| f.value(v).name.clone());
+    let name = f.results(op).first().and_then(|&v| f.name(v).map(String::from));
     let data = m.add_data(&name.unwrap_or("c".into()), t.bytes());
     let shape: Vec<u64> = t.shape().iter().map(|&d| d as u64).collect();
     let f = &mut m.funcs[func];

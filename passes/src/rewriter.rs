@@ -197,15 +197,15 @@ impl Rewriter<'_> {
     /// The name of the data behind a constant, else that of the value, else `c`.
     pub fn name_of(&self, v: Value) -> String {
         let data = crate::consts::const_id(self.f(), v).and_then(|id| self.m.data.get(id));
-        let name = data.map(|d| d.name.clone()).or_else(|| self.f().value(v).name.clone());
+        let name = data.map(|d| d.name.clone()).or_else(|| self.f().name(v).map(String::from));
         name.unwrap_or_else(|| "c".to_string())
     }
     /// `to` takes the place of the only result of `op`, which goes away with what only it read.
     pub fn replace(&mut self, op: OpId, to: Value) {
         let from = self.result(op);
         let f = self.f_mut();
-        if let Some(name) = f.value(from).name.clone()
-            && f.value(to).name.is_none()
+        if let Some(name) = f.name(from).map(String::from)
+            && f.name(to).is_none()
         {
             f.set_name(to, &name);
         }

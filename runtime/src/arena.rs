@@ -26,9 +26,7 @@ impl AlignedBuf {
 
     /// A copy of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> AlignedBuf {
-        let mut buf = AlignedBuf::zeroed(bytes.len());
-        buf.bytes_mut().copy_from_slice(bytes);
-        buf
+        AlignedBuf::from_parts([bytes], bytes.len(), 0)
     }
 
     /// The parts one after another, each at a multiple of [`ALIGN`], `n_bytes` in all, and `slack`
@@ -44,9 +42,11 @@ impl AlignedBuf {
         let mut len = 0;
         for part in parts {
             len = lines.len() * ALIGN + part.as_ref().len();
-            for chunk in part.as_ref().chunks(ALIGN) {
+            let (whole, rest) = part.as_ref().as_chunks::<ALIGN>();
+            lines.extend(whole.iter().map(|&chunk| Line(chunk)));
+            if !rest.is_empty() {
                 let mut line = Line([0; ALIGN]);
-                line.0[..chunk.len()].copy_from_slice(chunk);
+                line.0[..rest.len()].copy_from_slice(rest);
                 lines.push(line);
             }
         }

@@ -61,8 +61,6 @@ impl JitProgram {
     ) -> Result<JitProgram, CodegenError> {
         let mut program = Program::read(&module)?;
         module.data.clear();
-        let parts = std::mem::take(&mut program.consts);
-        let consts = AlignedBuf::from_parts(parts, program.const_bytes - CONST_SLACK, CONST_SLACK);
         let isa = target.isa(CodeModel::Jit)?;
         let mut emitter = Emitters::new(target, &isa, false).choosing(options.choice);
         let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
@@ -71,6 +69,9 @@ impl JitProgram {
         builder.memory_provider(Box::new(memory));
         let mut jit = JITModule::new(builder);
         let kernels = program::define_kernels(&mut jit, &mut module, "k", &mut emitter)?;
+        // After the kernels, whose IR is gone by now.
+        let parts = std::mem::take(&mut program.consts);
+        let consts = AlignedBuf::from_parts(parts, program.const_bytes - CONST_SLACK, CONST_SLACK);
         let base = ConstBase::Address(consts.as_ptr() as i64);
         let links = Links { program: &program, kernels: &kernels, consts: base };
         let n = program.steps.len();

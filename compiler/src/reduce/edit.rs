@@ -120,7 +120,7 @@ fn replacement(
 /// A new parameter of `main`, named after the value it stands for.
 fn add_input(f: &mut Func, like: Value, ty: Type) -> Value {
     let n = f.params().len();
-    let name = f.value(like).name.clone().unwrap_or_else(|| format!("cut{n}"));
+    let name = f.name(like).map(String::from).unwrap_or_else(|| format!("cut{n}"));
     let v = f.add_arg(f.body, ty);
     while f.input_names.len() < n {
         f.input_names.push(format!("in{}", f.input_names.len()));
@@ -248,7 +248,7 @@ fn map_value(
     (from, to): (Value, Value),
     values: &mut IndexMap<Value, Value>,
 ) {
-    if let Some(name) = &f.value(from).name {
+    if let Some(name) = f.name(from) {
         out.set_name(to, name);
     }
     values.insert(from, to);

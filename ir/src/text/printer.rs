@@ -404,7 +404,7 @@ fn value_names(f: &Func) -> HashMap<Value, String> {
     let (mut names, mut taken) = (HashMap::with_capacity(values.len()), HashSet::new());
     let mut number = 0;
     for v in values {
-        let hint = f.value(v).name.as_deref().filter(|n| is_plain_name(n));
+        let hint = f.name(v).filter(|n| is_plain_name(n));
         let name = match hint {
             Some(hint) if taken.insert(hint) => hint.to_string(),
             _ => {

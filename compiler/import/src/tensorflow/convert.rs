@@ -168,7 +168,7 @@ impl<'g> Converter<'g> {
         let convert = ops::find(&node.def.op).ok_or_else(|| fail("is not supported".into()))?;
         let results = convert(self).map_err(fail)?;
         for (k, result) in results.iter().enumerate() {
-            let own = |v: &Value| self.func.value(*v).name.is_none();
+            let own = |v: &Value| self.func.name(*v).is_none();
             if let Val::Value(v) = result
                 && own(v)
             {

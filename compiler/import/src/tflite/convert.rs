@@ -82,7 +82,7 @@ pub fn convert(raw: &RawModel, name: &str, options: &ImportOptions) -> Result<Mo
 }
 
 pub(super) struct Converter<'a> {
-    graph: &'a RawSubgraph,
+    graph: &'a RawSubgraph<'a>,
     module: Module,
     func: Func,
     /// The value of each tensor, once computed.
@@ -100,7 +100,7 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Converter<'a> {
-    fn new(graph: &'a RawSubgraph, name: &str) -> Self {
+    fn new(graph: &'a RawSubgraph<'a>, name: &str) -> Self {
         let is_float_graph = float::is_float_graph(graph);
         let level = if is_float_graph { Level::Nn } else { Level::Quant };
         Converter {

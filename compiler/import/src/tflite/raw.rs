@@ -18,8 +18,8 @@ pub use parse::parse;
 
 use super::names::builtin_name;
 use qcc_runtime::DType;
-use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::ops::Deref;
 
 /// Elements that one tensor may have.
 pub const MAX_ELEMENTS: u64 = 1 << 31;
@@ -29,22 +29,22 @@ pub const CUSTOM: i32 = 32;
 
 /// A whole file.
 #[derive(Debug)]
-pub struct RawModel {
+pub struct RawModel<'a> {
     /// Schema version (3).
     pub version: u32,
     /// What the producer says about it.
     pub description: String,
     /// Graphs; the first is the entry.
-    pub subgraphs: Vec<RawSubgraph>,
+    pub subgraphs: Vec<RawSubgraph<'a>>,
 }
 
 /// A graph.
 #[derive(Debug)]
-pub struct RawSubgraph {
+pub struct RawSubgraph<'a> {
     /// Name.
     pub name: String,
     /// Tensors, by index.
-    pub tensors: Vec<RawTensor>,
+    pub tensors: Vec<RawTensor<'a>>,
     /// Tensor indices of the inputs.
     pub inputs: Vec<usize>,
     /// Tensor indices of the outputs.
@@ -55,7 +55,7 @@ pub struct RawSubgraph {
 
 /// A tensor.
 #[derive(Debug)]
-pub struct RawTensor {
+pub struct RawTensor<'a> {
     /// Name; `tensor_<index>` if the file has none.
     pub name: String,
     /// Element type.
@@ -65,7 +65,7 @@ pub struct RawTensor {
     /// Extents with -1 where they are dynamic.
     pub shape_signature: Option<Vec<i32>>,
     /// The constant as stored (4-bit types packed, sparse ones compressed); `None` if computed.
-    pub data: Option<ConstData>,
+    pub data: Option<ConstData<'a>>,
     /// Quantization scales: none, one, or one per slice of `quantized_dimension`.
     pub scales: Vec<f32>,
     /// Quantization zero points: none, one, or as many as scales.
@@ -84,23 +84,20 @@ pub struct RawTensor {
     pub is_sparse: bool,
 }
 
-/// Bytes of a constant: a part of the file, shared.
-#[derive(Clone)]
-pub struct ConstData {
-    file: Arc<[u8]>,
-    range: Range<usize>,
-}
+/// Bytes of a constant: a part of the file.
+#[derive(Clone, Copy)]
+pub struct ConstData<'a>(&'a [u8]);
 
-impl Deref for ConstData {
+impl Deref for ConstData<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.file[self.range.clone()]
+        self.0
     }
 }
 
-impl std::fmt::Debug for ConstData {
+impl std::fmt::Debug for ConstData<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} of the file", self.range)
+        write!(f, "{} bytes of the file", self.0.len())
     }
 }
 
@@ -182,7 +179,7 @@ impl std::fmt::Display for TfliteType {
     }
 }
 
-impl RawTensor {
+impl<'a> RawTensor<'a> {
     /// The type of one unpacked element; `None` if qcc has no such type.
     pub fn storage_dtype(&self) -> Option<DType> {
         Some(match self.dtype {
@@ -206,10 +203,10 @@ impl RawTensor {
 
     /// The elements of a constant, one element per `storage_dtype`; `None` if it is computed, or
     /// sparse and so not readable.
-    pub fn constant_bytes(&self) -> Option<Vec<u8>> {
-        let packed = self.data.as_ref().filter(|_| !self.is_sparse)?;
+    pub fn constant_bytes(&self) -> Option<Cow<'a, [u8]>> {
+        let ConstData(packed) = self.data.filter(|_| !self.is_sparse)?;
         if self.dtype != TfliteType::INT4 {
-            return Some(packed.to_vec());
+            return Some(packed.into());
         }
         let signed = |nibble: u8| (((nibble << 4) as i8) >> 4) as u8;
         let both = packed.iter().flat_map(|&b| [signed(b & 15), signed(b >> 4)]);

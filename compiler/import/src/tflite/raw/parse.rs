@@ -1,4 +1,4 @@
-//! From a file's bytes to [`RawModel`]: verifies, then copies and checks.
+//! From a file's bytes to [`RawModel`]: verifies, then checks and copies, all but the constants.
 
 use super::{
     CUSTOM, ConstData, Fault, MAX_ELEMENTS, Place, RawError, RawModel, RawOp, RawSubgraph,
@@ -7,7 +7,6 @@ use super::{
 use crate::tflite::schema_generated as schema;
 use flatbuffers::{InvalidFlatbuffer, Vector, VerifierOptions};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Tables (tensors, operators, options, …) that one file may have.
 const MAX_TABLES: usize = 1 << 20;
@@ -24,13 +23,12 @@ type Read<T> = Result<T, RawError>;
 ///
 /// # Errors
 /// The file is no TFLite model, is damaged, or contradicts itself; the first fault found.
-pub fn parse(bytes: &[u8]) -> Read<RawModel> {
-    let file: Arc<[u8]> = bytes.into();
-    let model = verified(&file)?;
+pub fn parse(file: &[u8]) -> Read<RawModel<'_>> {
+    let model = verified(file)?;
     if model.version() != 3 {
         return Err(Place::File.fault(Fault::Version { found: model.version() }));
     }
-    let reader = Reader { file: &file, model };
+    let reader = Reader { file, model };
     let graphs = model.subgraphs().into_iter().flatten().enumerate();
     Ok(RawModel {
         version: model.version(),
@@ -114,12 +112,12 @@ fn text(bytes: Option<Vector<'_, u8>>) -> Option<String> {
 }
 
 struct Reader<'a> {
-    file: &'a Arc<[u8]>,
+    file: &'a [u8],
     model: schema::Model<'a>,
 }
 
-impl Reader<'_> {
-    fn subgraph(&self, index: usize, g: &schema::SubGraph) -> Read<RawSubgraph> {
+impl<'a> Reader<'a> {
+    fn subgraph(&self, index: usize, g: &schema::SubGraph) -> Read<RawSubgraph<'a>> {
         let place = Place::Subgraph(index);
         let tensors = g.tensors().into_iter().flatten().enumerate();
         let tensors = tensors.map(|(i, t)| self.tensor(i, &t)).collect::<Read<Vec<_>>>()?;
@@ -135,7 +133,7 @@ impl Reader<'_> {
 
     // ---- tensors ----
 
-    fn tensor(&self, index: usize, t: &schema::Tensor) -> Read<RawTensor> {
+    fn tensor(&self, index: usize, t: &schema::Tensor) -> Read<RawTensor<'a>> {
         let name = text(t.name()).filter(|n| !n.is_empty());
         let name = name.unwrap_or_else(|| format!("tensor_{index}"));
         let place = Place::Tensor { index, name: name.clone() };
@@ -163,7 +161,7 @@ impl Reader<'_> {
         }
         let range = self.data(t.buffer()).map_err(|fault| place.fault(fault))?;
         let range = constant(&tensor, range).map_err(|fault| place.fault(fault))?;
-        tensor.data = range.map(|range| ConstData { file: self.file.clone(), range });
+        tensor.data = range.map(|range| ConstData(&self.file[range]));
         Ok(tensor)
     }
 
