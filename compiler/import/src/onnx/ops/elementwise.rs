@@ -264,7 +264,13 @@ fn pow(c: &mut Converter, node: &Node) -> Result<(), String> {
             c.binary(nn::Binary { f: BinaryFn::Pow }, x, b)?
         }
         None => {
-            let b = c.float(node, 1)?;
+            let mut b = c.plain_input(node, 1)?;
+            if !c.elem(b).storage().is_float() {
+                let shape = c.shape(b);
+                b = c.emit_f32(nn::Cast {}, &[b], &shape)?;
+            } else {
+                b = c.float(node, 1)?;
+            }
             c.binary(nn::Binary { f: BinaryFn::Pow }, x, b)?
         }
     };

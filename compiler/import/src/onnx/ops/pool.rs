@@ -6,7 +6,7 @@ use super::Table;
 use super::conv::{Geometry, geometry, image_shape};
 use qcc_ir::dialect::nn::{self, PadMode, ReduceFn};
 use qcc_ir::dialect::quant::{self, Act};
-use qcc_ir::{OpKind, Value};
+use qcc_ir::{DType, OpKind, QuantType, Value};
 
 pub const OPS: Table = &[
     ("AveragePool", average),
@@ -41,8 +41,15 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
     }
     let (g, spatial) = window(c, node)?;
     let x = c.any(node, 0)?;
-    let is_quantized = c.tensor_type(x).quant_type().is_some();
-    let x = if is_quantized { x } else { c.float(node, 0)? };
+    let (is_quantized, codes) = (c.tensor_type(x).quant_type().is_some(), c.elem(x).storage());
+    // Codes of unknown meaning: the largest is the largest for any positive scale.
+    let is_plain = !is_quantized && matches!(codes, DType::I8 | DType::U8);
+    let x = match is_plain {
+        true => c.as_quant(x, &QuantType::per_tensor(codes, 1.0, 0))?,
+        false if is_quantized => x,
+        false => c.float(node, 0)?,
+    };
+    let is_quantized = is_quantized || is_plain;
     let x = c.to_nhwc(x)?;
     let s = c.shape(x);
     let window = g.kernel.map(|k| k as u32);
@@ -53,6 +60,7 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
     };
     let y = c.emit_like(kind, x, &[s[0], g.out[0], g.out[1], s[3]])?;
     let y = c.from_nhwc(y, spatial)?;
+    let y = if is_plain { c.plain(y)? } else { y };
     c.done(node, y)
 }
 

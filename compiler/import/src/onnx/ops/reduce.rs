@@ -16,6 +16,7 @@ pub const OPS: Table = &[
     ("ReduceL1", |c, n| reduce(c, n, Some(ReduceFn::L1), &[])),
     ("ReduceL2", |c, n| reduce(c, n, Some(ReduceFn::L2), &[])),
     ("ReduceLogSum", |c, n| reduce(c, n, Some(ReduceFn::Sum), &[UnaryFn::Log])),
+    ("ReduceLogSumExp", log_sum_exp),
     ("ReduceMax", |c, n| reduce(c, n, Some(ReduceFn::Max), &[])),
     ("ReduceMean", |c, n| reduce(c, n, None, &[])),
     ("ReduceMin", |c, n| reduce(c, n, Some(ReduceFn::Min), &[])),
@@ -69,15 +70,36 @@ fn reduce(
     c.done(node, y)
 }
 
+/// ln Σ e^x = max + ln Σ e^(x − max).
+fn log_sum_exp(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let x = c.float(node, 0)?;
+    let own = c.shape(x);
+    let Some(axes) = axes(c, node, own.len())? else { return identity(c, node) };
+    let is_reduced = |d: usize| axes.contains(&(d as u32));
+    let kept: Vec<u64> = (0..own.len()).map(|d| if is_reduced(d) { 1 } else { own[d] }).collect();
+    let left: Vec<u64> = (0..own.len()).filter(|&d| !is_reduced(d)).map(|d| own[d]).collect();
+    let top = c.emit_f32(nn::Reduce { f: ReduceFn::Max, axes: axes.clone() }, &[x], &kept)?;
+    // Of infinities only their sum is known.
+    let top = c.unary_of(UnaryFn::Clip, f32::MIN, f32::MAX, top)?;
+    let x = c.binary(nn::Sub { act: quant::Act::None }, x, top)?;
+    let x = c.unary(UnaryFn::Exp, x)?;
+    let sum = c.emit_f32(nn::Reduce { f: ReduceFn::Sum, axes }, &[x], &kept)?;
+    let y = c.unary(UnaryFn::Log, sum)?;
+    let y = c.binary(nn::Add { act: quant::Act::None }, y, top)?;
+    let y = if node.flag("keepdims", true)? { y } else { c.reshape(y, &left)? };
+    c.done(node, y)
+}
+
 fn arg_extreme(c: &mut Converter, node: &Node, min: bool) -> Result<(), String> {
-    if node.flag("select_last_index", false)? {
-        return Err("select_last_index is not supported".into());
-    }
     let x = c.any(node, 0)?;
     let is_quantized = c.tensor_type(x).quant_type().is_some_and(|q| q.uniform().is_some());
     let x = if is_quantized { x } else { c.float(node, 0)? };
     let own = c.shape(x);
     let axis = shapes::axis(node.int("axis", 0)?, own.len())?;
+    // The last index is the first one from the end.
+    let is_last = node.flag("select_last_index", false)?;
+    let n = own.get(axis as usize).copied().unwrap_or(0);
+    let x = if is_last && n > 0 { reversed(c, x, axis as usize)? } else { x };
     let mut shape = own;
     shape.remove(axis as usize);
     let kind: OpKind = match is_quantized {
@@ -85,11 +107,23 @@ fn arg_extreme(c: &mut Converter, node: &Node, min: bool) -> Result<(), String> 
         false => nn::ArgMax { axis, min }.into(),
     };
     let mut y = c.emit(kind, &[x], TensorType::plain(&shape, DType::I64))?;
+    if is_last && n > 0 {
+        let last = c.integers(node, &[n as i64 - 1], &[], DType::I64)?;
+        y = c.int_binary(nn::IntFn::Sub, last, y)?;
+    }
     if node.flag("keepdims", true)? {
         shape.insert(axis as usize, 1);
         y = c.reshape(y, &shape)?;
     }
     c.done(node, y)
+}
+
+/// x with an axis, which is not empty, from its end.
+fn reversed(c: &mut Converter, x: Value, axis: usize) -> Result<Value, String> {
+    let shape = c.shape(x);
+    let (mut start, mut step) = (vec![0; shape.len()], vec![1; shape.len()]);
+    (start[axis], step[axis]) = (shape[axis] - 1, -1);
+    c.emit_like(nn::Slice { start, step }, x, &shape)
 }
 
 /// Softmax and the like along the node's axis; before opset 13 over all from the axis on.
