@@ -10,8 +10,8 @@ an input of the graph, also what a real model has as constants, so each is writt
     OUT/<test>/constant.onnx    all inputs are constants
     OUT/<test>/case.npz         arrays case<k>_in:<name>, case<k>_out<j>, and rtol, atol
 
-Elements that numpy lacks are stored in the next wider type: int4 as int8, float16 as float32, uint32 as
-int64. What is no tensor (sequences, optional values, strings) is left out. OUT/tests.txt is written last: the
+Elements that qcc lacks are stored in the next wider type: int4 as int8, float16 as float32, uint32 as int64;
+floats of 8 bits or less as their codes, one a byte. What is no tensor (sequences, optional values, strings) is left out. OUT/tests.txt is written last: the
 package's version, and for each test its name and its operator.
 """
 
@@ -45,7 +45,7 @@ def array(value):
         return value.astype(np.uint8)
     if name.startswith("int"):
         return value.astype(np.int8)
-    return value.astype(np.float32) if name.startswith("float") else None
+    return value.view(np.uint8) if name.startswith("float") else None
 
 
 def tensor(value, name):

@@ -68,6 +68,19 @@ fn functions_are_expanded_with_their_attributes() {
 }
 
 #[test]
+fn einsums_are_products_and_sums() {
+    run("einsum");
+}
+
+#[test]
+fn masks_and_positions_are_computed_at_run_time() {
+    let found = ops(&run("masks"));
+    for op in ["nn.compare", "nn.int_binary", "nn.cum_sum", "nn.select", "nn.top_k"] {
+        assert!(found.contains(&op), "{op} in {found:?}");
+    }
+}
+
+#[test]
 fn shape_computations_leave_no_op() {
     let found = ops(&run("shapes"));
     assert_eq!(found, ["nn.reshape", "core.const", "nn.add", "core.return"]);

@@ -178,7 +178,51 @@ def bad():
     external("bad_external_missing", "nosuch.bin")
 
 
+def einsum():
+    """Products with letters in several orders, sums, a transpose, an implicit output."""
+    equations = ["bqhd,bkhd->bhqk", "bhqk , bkhd -> bqhd", "bqhd->dhb", "bqhd,hde", "bqhd,bkhd->"]
+    nodes = [
+        h.make_node("Einsum", ["x", "w"], ["a"], equation=equations[0]),
+        h.make_node("Einsum", ["a", "w"], ["y0"], equation=equations[1]),
+        h.make_node("Einsum", ["x"], ["y1"], equation=equations[2]),
+        h.make_node("Einsum", ["x", "p"], ["y2"], equation=equations[3]),
+        h.make_node("Einsum", ["x", "w"], ["y3"], equation=equations[4]),
+    ]
+    c = dict(w=real(2, 5, 4, 3), p=real(4, 3, 2))
+    outputs = [(f"y{i}", T.FLOAT, None) for i in range(4)]
+    write("einsum", model(nodes, [("x", T.FLOAT, [2, 6, 4, 3])], outputs, c, 13), real(2, 6, 4, 3))
+
+
+def masks():
+    """Positions and a mask from the ids of tokens, as transformers compute them at run time."""
+    nodes = [
+        h.make_node("Equal", ["ids", "pad"], ["is_pad"]),
+        h.make_node("Not", ["is_pad"], ["is_word"]),
+        h.make_node("Cast", ["is_word"], ["count"], to=T.INT64),
+        h.make_node("CumSum", ["count", "last"], ["sums"]),
+        h.make_node("Mul", ["sums", "count"], ["positions"]),
+        h.make_node("Gather", ["table", "positions"], ["rows"]),
+        h.make_node("Unsqueeze", ["is_word", "one"], ["wide"]),
+        h.make_node("And", ["wide", "causal"], ["mask"]),
+        h.make_node("Where", ["mask", "zero", "least"], ["bias"]),
+        h.make_node("MatMul", ["rows", "weights"], ["scores"]),
+        h.make_node("Add", ["scores", "bias"], ["masked"]),
+        h.make_node("Softmax", ["masked"], ["y"]),
+        h.make_node("ArgMax", ["scores"], ["best"], axis=-1, keepdims=1, select_last_index=1),
+        h.make_node("TopK", ["scores", "two"], ["top", "at"]),
+    ]
+    c = dict(pad=np.array(0), last=np.array(1), one=np.array([1]), table=real(7, 3), weights=real(3, 6),
+             causal=np.tri(6, dtype=bool)[None], zero=np.float32(0), least=np.float32(-1e4),
+             two=np.array([2]))
+    outputs = [("y", T.FLOAT), ("best", T.INT64), ("top", T.FLOAT), ("at", T.INT64)]
+    outputs = [(name, ty, None) for name, ty in outputs]
+    m = model(nodes, [("ids", T.INT64, [2, 6])], outputs, c, 17)
+    write("masks", m, np.array([[5, 3, 9, 0, 0, 0], [1, 2, 0, 4, 5, 6]]))
+
+
 if __name__ == "__main__":
     for f in (conv_bn, conv_1d_transposed, shapes, qdq, function, opset10, bad):
         f()
     external("external", "external.bin")
+    einsum()
+    masks()

@@ -11,7 +11,7 @@ use super::node::{Node, display_name, qualified};
 use super::{eval, inputs, ops, proto};
 use crate::{ImportError, ImportOptions, Problem, shapes};
 use indexmap::IndexMap;
-use qcc_ir::dialect::{core, quant};
+use qcc_ir::dialect::{core, nn, quant};
 use qcc_ir::{
     DType, Elem, Func, FuncKind, Level, LocId, Module, Numerics, OpKind, QuantType, TensorType,
     Type, Value, interp,
@@ -90,6 +90,8 @@ pub struct Converter<'a> {
     is_scratch: bool,
     /// Smallest and largest code of inputs of a type narrower than its storage (int4).
     ranges: IndexMap<&'a str, [i32; 2]>,
+    /// Inputs and constants of floats that are computed with as float32.
+    narrow_floats: IndexMap<String, data::OnnxType>,
 }
 
 /// Converts a model.
@@ -139,6 +141,7 @@ impl<'a> Converter<'a> {
             folded_bytes: 0,
             is_scratch: false,
             ranges: IndexMap::new(),
+            narrow_floats: IndexMap::new(),
         }
     }
 
@@ -161,6 +164,12 @@ impl<'a> Converter<'a> {
         for (input, shape) in inputs.iter().zip(shapes) {
             let ty = input.ty.as_ref().and_then(|t| t.tensor.as_ref());
             let ty = data::OnnxType(ty.map_or(0, |t| t.elem_type));
+            if ty.number_of().is_some() {
+                self.coded_input(&input.name, ty, &shape).map_err(|what| {
+                    ImportError::one(Problem::tensor(&input.name, what, "see the input's type"))
+                })?;
+                continue;
+            }
             let Some(dtype) = ty.dtype() else {
                 let what = format!("element type {ty} is not supported");
                 let fix = "supported: float32, int8, uint8, int16, uint16, int32, int64, bool";
@@ -176,6 +185,25 @@ impl<'a> Converter<'a> {
             self.slots.insert(input.name.clone(), Slot { bound: Bound::Value(v), value: None });
         }
         if problems.is_empty() { Ok(()) } else { Err(ImportError { problems }) }
+    }
+
+    /// An input of floats of 4 or 8 bits: given as its codes, one a byte, and looked up.
+    fn coded_input(
+        &mut self,
+        name: &'a str,
+        ty: data::OnnxType,
+        shape: &[u64],
+    ) -> Result<(), String> {
+        let codes = self.func.add_arg(self.func.body, Type::tensor(shape, DType::U8));
+        self.func.set_name(codes, name);
+        self.func.input_names.push(name.to_string());
+        let number = ty.number_of().ok_or("it has no codes")?;
+        let all: Vec<f32> = (0..=255).map(number).collect();
+        let table = self.floats(&format!("{name}.{ty}"), &all, &[256])?;
+        let v = self.emit_f32(nn::Gather { axis: 0 }, &[table, codes], shape)?;
+        self.slots.insert(name.to_string(), Slot { bound: Bound::Value(v), value: None });
+        self.narrow_floats.insert(name.to_string(), ty);
+        Ok(())
     }
 
     fn nodes(&mut self, plan: &[Planned]) -> Result<(), ImportError> {
@@ -219,6 +247,11 @@ impl<'a> Converter<'a> {
                 Some(_) => all_known = false,
             }
         }
+        if &*node.op == "CastLike"
+            && let Some(ty) = self.narrow_float(node, 1)
+        {
+            return Err(format!("casts to {ty} are not supported"));
+        }
         if all_known && !self.is_scratch && ops::folds(&node.op) && self.fold(node)? {
             return Ok(());
         }
@@ -236,7 +269,7 @@ impl<'a> Converter<'a> {
             };
             let ty = output.ty.as_ref().and_then(|t| t.tensor.as_ref());
             let ty = data::OnnxType(ty.map_or(0, |t| t.elem_type));
-            if matches!(ty, data::OnnxType::FLOAT16 | data::OnnxType::BFLOAT16) {
+            if ty.is_narrow_float() {
                 let fix = "cast it to float32 in the model";
                 let what = format!("an output of {ty} is not supported");
                 return Err(ImportError::one(Problem::tensor(&output.name, what, fix)));
@@ -317,7 +350,11 @@ impl<'a> Converter<'a> {
         let never = || format!("'{name}' is never computed, or only later in the file");
         let t = *self.initializers.get(name).ok_or_else(never)?;
         let tensor = data::decode(t, self.folder).map_err(|e| format!("constant '{name}': {e}"))?;
-        let range = data::OnnxType(t.data_type).narrow_range();
+        let ty = data::OnnxType(t.data_type);
+        let range = ty.narrow_range();
+        if ty.is_narrow_float() {
+            self.narrow_floats.insert(name.to_string(), ty);
+        }
         let bound = Bound::Known(Known { tensor: Arc::new(tensor), range });
         self.slots.insert(name.to_string(), Slot { bound: bound.clone(), value: None });
         Ok(bound)
@@ -388,6 +425,16 @@ impl<'a> Converter<'a> {
             Some(Bound::Known(k)) => k.range,
             _ => node.input(i).and_then(|name| self.ranges.get(name)).copied(),
         })
+    }
+    /// The type of input `i` if it is an input or constant of floats narrower than float32.
+    pub(super) fn narrow_float(&self, node: &Node, i: usize) -> Option<data::OnnxType> {
+        node.input(i).and_then(|name| self.narrow_floats.get(name)).copied()
+    }
+    /// Notes that an output of the node is such a constant.
+    pub(super) fn note_narrow_float(&mut self, node: &Node, ty: data::OnnxType) {
+        if let Some(name) = node.proto.output.first().filter(|_| ty.is_narrow_float()) {
+            self.narrow_floats.insert(name.clone(), ty);
+        }
     }
     /// Extents of input `i`, whatever it stands for.
     pub(super) fn shape_of(&mut self, node: &Node, i: usize) -> Result<Vec<u64>, String> {

@@ -2,7 +2,8 @@
 //!
 //! A constant's bytes stand in the message, in typed fields, or in a file of the model's own
 //! folder. Elements that qcc has no type for become the next wider one that it has: float16 and
-//! bfloat16 become float32, packed 2- and 4-bit integers one byte each, uint32 and uint64 int64.
+//! bfloat16 and smaller floats become float32, packed 2- and 4-bit integers one byte each, uint32
+//! and uint64 int64.
 
 use super::proto;
 use crate::shapes;
@@ -30,8 +31,14 @@ impl OnnxType {
     pub const UINT32: Self = Self(12);
     pub const UINT64: Self = Self(13);
     pub const BFLOAT16: Self = Self(16);
+    pub const FLOAT8E4M3FN: Self = Self(17);
+    pub const FLOAT8E4M3FNUZ: Self = Self(18);
+    pub const FLOAT8E5M2: Self = Self(19);
+    pub const FLOAT8E5M2FNUZ: Self = Self(20);
     pub const UINT4: Self = Self(21);
     pub const INT4: Self = Self(22);
+    pub const FLOAT4E2M1: Self = Self(23);
+    pub const FLOAT8E8M0: Self = Self(24);
     pub const UINT2: Self = Self(25);
     pub const INT2: Self = Self(26);
 }
@@ -58,7 +65,8 @@ impl OnnxType {
     fn bits(self) -> Option<usize> {
         Some(match self {
             Self::UINT2 | Self::INT2 => 2,
-            Self::UINT4 | Self::INT4 => 4,
+            Self::UINT4 | Self::INT4 | Self::FLOAT4E2M1 => 4,
+            _ if self.number_of().is_some() => 8,
             Self::UINT8 | Self::INT8 | Self::BOOL => 8,
             Self::UINT16 | Self::INT16 | Self::FLOAT16 | Self::BFLOAT16 => 16,
             Self::FLOAT | Self::INT32 | Self::UINT32 => 32,
@@ -83,10 +91,35 @@ impl OnnxType {
         })
     }
 
+    /// For floats of 4 and 8 bits: the number that each code stands for.
+    pub fn number_of(self) -> Option<fn(u8) -> f32> {
+        Some(match self {
+            Self::FLOAT8E4M3FN => |b| if b & 0x7F == 0x7F { f32::NAN } else { small(b, 4, 3, 7) },
+            Self::FLOAT8E4M3FNUZ => |b| if b == 0x80 { f32::NAN } else { small(b, 4, 3, 8) },
+            Self::FLOAT8E5M2 => |b| match (b & 0x7F, small(b, 5, 2, 15)) {
+                (0x7C, v) => f32::INFINITY.copysign(v),
+                (0x7D.., _) => f32::NAN,
+                (_, v) => v,
+            },
+            Self::FLOAT8E5M2FNUZ => |b| if b == 0x80 { f32::NAN } else { small(b, 5, 2, 16) },
+            Self::FLOAT8E8M0 => |b| match b {
+                0xFF => f32::NAN,
+                b => 2f64.powi(i32::from(b) - 127) as f32,
+            },
+            Self::FLOAT4E2M1 => |b| small((b & 8) << 4 | (b & 7) << 4, 2, 1, 1),
+            _ => return None,
+        })
+    }
+
+    /// Is it a float that is computed with as the wider float32?
+    pub fn is_narrow_float(self) -> bool {
+        matches!(self, Self::FLOAT16 | Self::BFLOAT16) || self.number_of().is_some()
+    }
+
     /// The type that a constant of this type gets.
     fn constant_dtype(self) -> Option<DType> {
         match self {
-            Self::FLOAT16 | Self::BFLOAT16 => Some(DType::F32),
+            _ if self.is_narrow_float() => Some(DType::F32),
             Self::UINT32 | Self::UINT64 => Some(DType::I64),
             _ => self.dtype(),
         }
@@ -172,6 +205,13 @@ fn widen(bytes: Vec<u8>, ty: OnnxType, count: usize) -> Result<Vec<u8>, String> 
         }
         OnnxType::UINT4 | OnnxType::INT4 => unpack(&bytes, 4, ty == OnnxType::INT4, count),
         OnnxType::UINT2 | OnnxType::INT2 => unpack(&bytes, 2, ty == OnnxType::INT2, count),
+        OnnxType::FLOAT4E2M1 => {
+            let codes = unpack(&bytes, 4, false, count);
+            codes.iter().flat_map(|&b| number(ty, b).to_le_bytes()).collect()
+        }
+        _ if ty.number_of().is_some() => {
+            bytes.iter().flat_map(|&b| number(ty, b).to_le_bytes()).collect()
+        }
         OnnxType::BOOL => bytes.iter().map(|&b| u8::from(b != 0)).collect(),
         _ => bytes,
     })
@@ -185,6 +225,23 @@ fn unpack(bytes: &[u8], bits: u32, signed: bool, count: usize) -> Vec<u8> {
         if signed { ((high as i8) >> top) as u8 } else { high >> top }
     };
     bytes.iter().flat_map(|&b| (0..8 / bits).map(move |k| one(b, k))).take(count).collect()
+}
+
+fn number(ty: OnnxType, code: u8) -> f32 {
+    ty.number_of().map_or(f32::NAN, |f| f(code))
+}
+
+/// A float of a sign, `e` bits of exponent and `m` of mantissa in the highest bits of a byte,
+/// without infinities; exact.
+fn small(bits: u8, e: u32, m: u32, bias: i32) -> f32 {
+    let sign = if bits & 0x80 != 0 { -1.0 } else { 1.0 };
+    let rest = (bits & 0x7F) >> (7 - e - m);
+    let (exponent, mantissa) = (i32::from(rest >> m), f32::from(rest & ((1 << m) - 1)));
+    let one = (1u32 << m) as f32;
+    sign * match exponent {
+        0 => mantissa / one * 2f32.powi(1 - bias),
+        _ => (1.0 + mantissa / one) * 2f32.powi(exponent - bias),
+    }
 }
 
 /// A float16 as float32; exact.

@@ -315,9 +315,14 @@ fn conv_transpose(c: &mut Converter, node: &Node) -> Result<(), String> {
     let (xs, ws) = (c.shape_of(node, 0)?, c.shape_of(node, 1)?);
     let (xi, f) = (image_shape(&xs)?, image_shape(&ws)?);
     let spatial = xs.len() - 2;
-    let groups = u32::try_from(node.int("group", 1)?).ok().filter(|&g| g == 1);
-    groups.ok_or("groups are not supported")?;
-    if f[0] != xi[1] || xs.len() != ws.len() || f[2] == 0 || f[3] == 0 {
+    let groups = u32::try_from(node.int("group", 1)?).ok().filter(|&g| g > 0);
+    let groups = groups.ok_or("attribute 'group' must be positive")?;
+    if !f[0].is_multiple_of(groups.into())
+        || f[0] != xi[1]
+        || xs.len() != ws.len()
+        || f[2] == 0
+        || f[3] == 0
+    {
         return Err(format!("filter {ws:?} does not fit input {xs:?}"));
     }
     let stride = two(node.ints("strides")?, spatial, "strides")?;
@@ -327,16 +332,34 @@ fn conv_transpose(c: &mut Converter, node: &Node) -> Result<(), String> {
     let x = c.to_nhwc(x)?;
     let x = spaced(c, x, stride)?;
     // [I,O,KH,KW] -> [O,KH,KW,I], rows and columns in reverse.
-    let w = c.filter(node, 1, &f, &[1, 2, 3, 0])?;
+    let w = match groups {
+        1 => c.filter(node, 1, &f, &[1, 2, 3, 0])?,
+        _ => grouped_filter(c, node, f, groups.into())?,
+    };
     let shape = c.shape(w);
     let start = vec![0, shape[1] - 1, shape[2] - 1, 0];
     let w = c.emit_f32(nn::Slice { start, step: vec![1, -1, -1, 1] }, &[w], &shape)?;
     let b = c.opt_float(node, 2)?;
     let operands: Vec<Value> = [x, w].into_iter().chain(b).collect();
-    let kind = nn::Conv2d { stride: [1, 1], dilation, pad, groups: 1, act: Act::None };
-    let y = c.emit_f32(kind, &operands, &[xi[0], out[0], out[1], f[1]])?;
+    let kind = nn::Conv2d { stride: [1, 1], dilation, pad, groups, act: Act::None };
+    let y = c.emit_f32(kind, &operands, &[xi[0], out[0], out[1], shape[0]])?;
     let y = c.from_nhwc(y, spatial)?;
     c.done(node, y)
+}
+
+/// `[G·I,O,KH,KW]` -> `[G·O,KH,KW,I]`.
+fn grouped_filter(
+    c: &mut Converter,
+    node: &Node,
+    f: [u64; 4],
+    groups: u64,
+) -> Result<Value, String> {
+    let w = c.float(node, 1)?;
+    let inputs = f[0] / groups;
+    let w = c.reshape(w, &[groups, inputs, f[1], f[2], f[3]])?;
+    let w = c.transpose(w, &[0, 2, 3, 4, 1])?;
+    let outputs = groups.checked_mul(f[1]).ok_or("the filter is too large")?;
+    c.reshape(w, &[outputs, f[2], f[3], inputs])
 }
 
 /// Padding of the convolution that stands for a transposed one, and its output extents.

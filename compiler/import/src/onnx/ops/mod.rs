@@ -1,6 +1,7 @@
 //! One converter per operator: from a node to ops, its outputs bound to what they stand for.
 
 mod conv;
+mod einsum;
 mod elementwise;
 mod linear;
 mod logic;
@@ -11,6 +12,7 @@ mod qoperator;
 mod quantize;
 mod reduce;
 mod resize;
+mod scatter;
 mod shape;
 mod slices;
 
@@ -22,8 +24,9 @@ pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 /// Operators and their converters.
 type Table = &'static [(&'static str, Convert)];
 
-const TABLES: [Table; 13] = [
+const TABLES: [Table; 15] = [
     conv::OPS,
+    einsum::OPS,
     elementwise::OPS,
     linear::OPS,
     logic::OPS,
@@ -34,6 +37,7 @@ const TABLES: [Table; 13] = [
     quantize::OPS,
     reduce::OPS,
     resize::OPS,
+    scatter::OPS,
     shape::OPS,
     slices::OPS,
 ];

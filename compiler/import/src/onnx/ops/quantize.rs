@@ -125,6 +125,9 @@ impl Converter<'_> {
 
 /// The type of the codes that a QuantizeLinear makes.
 fn storage_of_output(c: &mut Converter, node: &Node) -> Result<(DType, Option<[i32; 2]>), String> {
+    if let Some(ty) = c.narrow_float(node, 2) {
+        return Err(format!("codes of {ty} are not supported"));
+    }
     if node.input(2).is_some() {
         return c.storage(node, 2);
     }
@@ -202,6 +205,9 @@ fn axis(q: &QuantType) -> usize {
 fn dequantize(c: &mut Converter, node: &Node) -> Result<(), String> {
     let shape = c.shape_of(node, 0)?;
     let (storage, range) = c.storage(node, 0)?;
+    if c.narrow_float(node, 0).is_some() {
+        return dequantize_floats(c, node, &shape);
+    }
     if !storage.is_int() {
         return Err(format!("codes of {storage} are not supported"));
     }
@@ -230,6 +236,15 @@ fn dequantize(c: &mut Converter, node: &Node) -> Result<(), String> {
             c.done(node, y)
         }
     }
+}
+
+/// Floats of 8 bits or less times their scale; the only zero point that they have is 0.
+fn dequantize_floats(c: &mut Converter, node: &Node, shape: &[u64]) -> Result<(), String> {
+    let x = c.float(node, 0)?;
+    let scale = c.float(node, 1)?;
+    let scale = spread(c, node, scale, shape)?;
+    let y = c.emit_f32(nn::Mul { act: Act::None }, &[x, scale], shape)?;
+    c.done(node, y)
 }
 
 fn quantize_by_float_ops(

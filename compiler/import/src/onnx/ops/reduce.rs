@@ -12,6 +12,7 @@ use qcc_ir::{DType, OpKind, TensorType, Value};
 pub const OPS: Table = &[
     ("ArgMax", |c, n| arg_extreme(c, n, false)),
     ("ArgMin", |c, n| arg_extreme(c, n, true)),
+    ("Hardmax", hardmax),
     ("LogSoftmax", |c, n| rows(c, n, nn::LogSoftmax {})),
     ("ReduceL1", |c, n| reduce(c, n, Some(ReduceFn::L1), &[])),
     ("ReduceL2", |c, n| reduce(c, n, Some(ReduceFn::L2), &[])),
@@ -115,6 +116,29 @@ fn arg_extreme(c: &mut Converter, node: &Node, min: bool) -> Result<(), String> 
         shape.insert(axis as usize, 1);
         y = c.reshape(y, &shape)?;
     }
+    c.done(node, y)
+}
+
+/// 1 at the first largest element along the node's axis, 0 elsewhere.
+fn hardmax(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if node.opset < 13 {
+        return Err("before operator set 13 it is not supported".into());
+    }
+    let x = c.float(node, 0)?;
+    let own = c.shape(x);
+    let axis = shapes::axis(node.int("axis", -1)?, own.len())?;
+    let (at, n) = (axis as usize, own[axis as usize]);
+    let mut left = own.clone();
+    left.remove(at);
+    let first = nn::ArgMax { axis, min: false };
+    let first = c.emit(first, &[x], TensorType::plain(&left, DType::I64))?;
+    left.insert(at, 1);
+    let first = c.reshape(first, &left)?;
+    let mut wide = vec![1; own.len()];
+    wide[at] = n;
+    let all = c.integers(node, &(0..n as i64).collect::<Vec<_>>(), &wide, DType::I64)?;
+    let is_first = c.compare(nn::CompareFn::Equal, all, first)?;
+    let y = c.emit_f32(nn::Cast {}, &[is_first], &own)?;
     c.done(node, y)
 }
 

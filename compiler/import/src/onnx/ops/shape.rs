@@ -48,6 +48,7 @@ fn constant(c: &mut Converter, node: &Node) -> Result<(), String> {
     let bound = if let Some(t) = node.tensor("value")? {
         let tensor = data::decode(t, c.folder())?;
         let range = OnnxType(t.data_type).narrow_range();
+        c.note_narrow_float(node, OnnxType(t.data_type));
         Bound::Known(Known { range, ..Known::new(tensor) })
     } else if node.has("value_float") {
         floats(&[node.float("value_float", 0.0)?], &[])?
