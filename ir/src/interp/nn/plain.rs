@@ -15,7 +15,8 @@ fn pairs<const N: usize>(shape: &[usize], xs: [&Tensor; N], mut f: impl FnMut(us
 pub(super) fn compare(o: &Compare, xs: [&Tensor; 2], mut y: Tensor) -> Result<Tensor, String> {
     let [a, b] = xs;
     let float = a.dtype().is_float();
-    pairs(&y.shape().to_vec(), xs, |i, [p, q]| {
+    let shape = y.shape().to_vec();
+    pairs(&shape, xs, |i, [p, q]| {
         let order = match float {
             true => a.get_f64(p).partial_cmp(&b.get_f64(q)),
             false => Some(a.get_i64(p).cmp(&b.get_i64(q))),
@@ -65,7 +66,7 @@ pub(super) fn cum_sum(o: &CumSum, x: &Tensor, mut y: Tensor) -> Result<Tensor, S
     let axis = o.axis as usize;
     let n = *x.shape().get(axis).ok_or("the axis is not in the shape")?;
     let inner: usize = x.shape()[axis + 1..].iter().product();
-    let rows = if n == 0 { 0 } else { x.len() / n };
+    let rows = x.len().checked_div(n).unwrap_or(0);
     for row in 0..rows {
         let (mut real, mut whole) = (0f64, 0i64);
         for k in 0..n {

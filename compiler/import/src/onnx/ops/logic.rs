@@ -83,7 +83,7 @@ impl Converter<'_> {
         self.constant(&format!("{}.numbers", node.name), &t, Elem::Plain(dtype))
     }
     /// Indices from the end of `n` elements, where they are negative, from the start.
-    fn from_start(&mut self, node: &Node, indices: Value, n: &[i64]) -> Result<Value, String> {
+    fn nonnegative(&mut self, node: &Node, indices: Value, n: &[i64]) -> Result<Value, String> {
         let dtype = self.elem(indices).storage();
         let zero = self.integers(node, &[0], &[], dtype)?;
         let shape = [n.len() as u64];
@@ -191,7 +191,7 @@ fn one_hot(c: &mut Converter, node: &Node) -> Result<(), String> {
         _ => x,
     };
     let dtype = c.elem(x).storage();
-    let x = c.from_start(node, x, &[depth as i64])?;
+    let x = c.nonnegative(node, x, &[depth as i64])?;
     let all: Vec<i64> = (0..depth as i64).collect();
     let mut wide = vec![1; shape.len() + 1];
     wide[axis] = depth;
@@ -261,7 +261,7 @@ fn gather_nd(c: &mut Converter, node: &Node) -> Result<(), String> {
     let dtype = c.elem(indices).storage();
     let used = &own[batch..batch + depth];
     let extents: Vec<i64> = used.iter().map(|&n| n as i64).collect();
-    let indices = c.from_start(node, indices, &extents)?;
+    let indices = c.nonnegative(node, indices, &extents)?;
     // The number of the row: Σ index·stride, and the batch's own start.
     let mut row: Option<Value> = None;
     for d in 0..depth {
@@ -311,7 +311,7 @@ fn gather_elements(c: &mut Converter, node: &Node) -> Result<(), String> {
         return Err(format!("indices of shape {at:?} for {own:?}"));
     }
     let dtype = c.elem(indices).storage();
-    let index = c.from_start(node, indices, &[own[axis] as i64])?;
+    let index = c.nonnegative(node, indices, &[own[axis] as i64])?;
     let stride = |d: usize| own[d + 1..].iter().product::<u64>() as i64;
     let along = c.integers(node, &[stride(axis)], &[], dtype)?;
     let mut number = c.int_binary(IntFn::Mul, index, along)?;
