@@ -89,7 +89,7 @@ pub struct Converter<'a> {
     /// Inside a scratch function nothing is folded: it is what folds.
     is_scratch: bool,
     /// Smallest and largest code of inputs of a type narrower than its storage (int4).
-    ranges: IndexMap<&'a str, [i32; 2]>,
+    ranges: IndexMap<String, [i32; 2]>,
     /// Inputs and constants of floats that are computed with as float32.
     narrow_floats: IndexMap<String, data::OnnxType>,
 }
@@ -178,7 +178,7 @@ impl<'a> Converter<'a> {
             };
             let v = self.func.add_arg(self.func.body, Type::tensor(&shape, dtype));
             if let Some(range) = ty.narrow_range() {
-                self.ranges.insert(&input.name, range);
+                self.ranges.insert(input.name.clone(), range);
             }
             self.func.set_name(v, &input.name);
             self.func.input_names.push(input.name.clone());
@@ -307,8 +307,9 @@ impl<'a> Converter<'a> {
             },
         };
         self.folded_bytes += results.iter().map(|t| t.bytes().len()).sum::<usize>();
+        let range = ops::cast_range(self, node)?;
         for (i, t) in results.into_iter().enumerate().filter(|(i, _)| node.has_output(*i)) {
-            self.bind(node, i, Bound::Known(Known::new(t)))?;
+            self.bind(node, i, Bound::Known(Known { range, ..Known::new(t) }))?;
         }
         Ok(true)
     }
@@ -425,6 +426,12 @@ impl<'a> Converter<'a> {
             Some(Bound::Known(k)) => k.range,
             _ => node.input(i).and_then(|name| self.ranges.get(name)).copied(),
         })
+    }
+    /// Notes the smallest and largest code of the node's output.
+    pub(super) fn note_range(&mut self, node: &Node, range: [i32; 2]) {
+        if let Some(name) = node.proto.output.first() {
+            self.ranges.insert(name.clone(), range);
+        }
     }
     /// The type of input `i` if it is an input or constant of floats narrower than float32.
     pub(super) fn narrow_float(&self, node: &Node, i: usize) -> Option<data::OnnxType> {

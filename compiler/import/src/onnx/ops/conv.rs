@@ -63,44 +63,60 @@ pub fn geometry(
         Some(_) => return Err(format!("attribute 'pads' must be {} numbers", 2 * rank)),
     };
     for d in 0..2 {
-        let (extent, s) = (image[d], u64::from(stride[d]));
-        let reach = kernel[d].saturating_sub(1).saturating_mul(dilation[d].into()) + 1;
-        if kernel[d] == 0 || reach > 1 << 31 || extent > 1 << 31 {
-            return Err(format!("a window of {kernel:?} on an image of {image:?}"));
-        }
-        let pads = match auto.as_str() {
-            "NOTSET" | "" => [explicit[2 * d], explicit[2 * d + 1]],
-            "VALID" => [0, 0],
-            "SAME_UPPER" | "SAME_LOWER" => {
-                let out = extent.div_ceil(s);
-                let all = (out.max(1) - 1) * s + reach;
-                let all = all.saturating_sub(extent) as i64;
-                if auto == "SAME_UPPER" {
-                    [all / 2, all - all / 2]
-                } else {
-                    [all - all / 2, all / 2]
-                }
-            }
-            other => return Err(format!("auto_pad '{other}' is not known")),
+        let axis = Axis {
+            kernel: kernel[d],
+            stride: stride[d].into(),
+            dilation: dilation[d].into(),
+            pads: [explicit[2 * d], explicit[2 * d + 1]],
         };
-        let pads = pads.map(|p| u64::try_from(p).ok().filter(|&p| p < 1 << 30));
-        let [Some(before), Some(mut after)] = pads else {
-            return Err("negative or absurd padding".into());
-        };
-        let room = (extent + before + after).checked_sub(reach);
-        let room = room.ok_or_else(|| {
-            format!("the window reaches over {reach} of {} pixels", extent + before + after)
-        })?;
-        g.out[d] = room / s + 1;
-        // One more window, if it starts inside the image or the padding in front of it.
-        if ceil && !room.is_multiple_of(s) && g.out[d] * s < extent + before {
-            g.out[d] += 1;
-            after = (g.out[d] - 1) * s + reach - extent - before;
-        }
-        g.pad[2 * d] = before as u32;
-        g.pad[2 * d + 1] = after as u32;
+        let ([before, after], out) = place(&axis, image[d], &auto, ceil)?;
+        (g.pad[2 * d], g.pad[2 * d + 1], g.out[d]) = (before as u32, after as u32, out);
     }
     Ok(g)
+}
+
+/// A window along one dimension.
+pub struct Axis {
+    pub kernel: u64,
+    pub stride: u64,
+    pub dilation: u64,
+    /// As the node gives them.
+    pub pads: [i64; 2],
+}
+
+/// Padding before and after, and outputs, of a window over `extent` pixels.
+pub fn place(axis: &Axis, extent: u64, auto: &str, ceil: bool) -> Result<([u64; 2], u64), String> {
+    let s = axis.stride;
+    let reach = axis.kernel.saturating_sub(1).saturating_mul(axis.dilation) + 1;
+    if axis.kernel == 0 || reach > 1 << 31 || extent > 1 << 31 {
+        return Err(format!("a window of {} on {extent} pixels", axis.kernel));
+    }
+    let pads = match auto {
+        "NOTSET" | "" => axis.pads,
+        "VALID" => [0, 0],
+        "SAME_UPPER" | "SAME_LOWER" => {
+            let out = extent.div_ceil(s);
+            let all = (out.max(1) - 1) * s + reach;
+            let all = all.saturating_sub(extent) as i64;
+            if auto == "SAME_UPPER" { [all / 2, all - all / 2] } else { [all - all / 2, all / 2] }
+        }
+        other => return Err(format!("auto_pad '{other}' is not known")),
+    };
+    let pads = pads.map(|p| u64::try_from(p).ok().filter(|&p| p < 1 << 30));
+    let [Some(before), Some(mut after)] = pads else {
+        return Err("negative or absurd padding".into());
+    };
+    let room = (extent + before + after).checked_sub(reach);
+    let room = room.ok_or_else(|| {
+        format!("the window reaches over {reach} of {} pixels", extent + before + after)
+    })?;
+    let mut out = room / s + 1;
+    // One more window, if it starts inside the image or the padding in front of it.
+    if ceil && !room.is_multiple_of(s) && out * s < extent + before {
+        out += 1;
+        after = (out - 1) * s + reach - extent - before;
+    }
+    Ok(([before, after], out))
 }
 
 /// `[N,C,L]` or `[N,C,H,W]` with two spatial dimensions.

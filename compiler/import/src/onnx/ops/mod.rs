@@ -8,6 +8,7 @@ mod logic;
 mod moves;
 mod norm;
 mod pool;
+mod pool_nd;
 mod qoperator;
 mod quantize;
 mod reduce;
@@ -15,6 +16,8 @@ mod resize;
 mod scatter;
 mod shape;
 mod slices;
+
+pub use shape::cast_range;
 
 use super::convert::Converter;
 use super::node::Node;

@@ -4,6 +4,7 @@ use super::super::convert::Converter;
 use super::super::node::Node;
 use super::Table;
 use super::conv::{Geometry, geometry, image_shape};
+use super::pool_nd;
 use qcc_ir::dialect::nn::{self, PadMode, ReduceFn};
 use qcc_ir::dialect::quant::{self, Act};
 use qcc_ir::{DType, OpKind, QuantType, Value};
@@ -39,6 +40,9 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
     if node.has_output(1) {
         return Err("the output 'Indices' is not supported".into());
     }
+    if pool_nd::is_needed(c, node)? {
+        return pool_nd::pool(c, node, true);
+    }
     let (g, spatial) = window(c, node)?;
     let x = c.any(node, 0)?;
     let (is_quantized, codes) = (c.tensor_type(x).quant_type().is_some(), c.elem(x).storage());
@@ -65,6 +69,9 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
 }
 
 fn average(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if pool_nd::is_needed(c, node)? {
+        return pool_nd::pool(c, node, false);
+    }
     let (mut g, spatial) = window(c, node)?;
     let mut count_include_pad = node.flag("count_include_pad", false)?;
     let x = c.float(node, 0)?;

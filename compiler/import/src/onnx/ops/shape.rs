@@ -6,8 +6,8 @@ use super::super::eval;
 use super::super::node::Node;
 use super::Table;
 use crate::shapes;
-use qcc_ir::dialect::nn;
-use qcc_ir::{DType, Elem, TensorType};
+use qcc_ir::dialect::nn::{self, IntFn};
+use qcc_ir::{DType, Elem, TensorType, Value};
 use qcc_runtime::Tensor;
 
 pub const OPS: Table = &[
@@ -122,21 +122,21 @@ fn size(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.bind(node, 0, ints(&[n as i64], &[])?)
 }
 
-/// Casts to a type narrower than its storage would have to wrap.
-const NARROW: &str = "casts to integers of 2 or 4 bits are not supported";
+/// Smallest and largest code that a cast makes, if its type is narrower than its storage.
+pub fn cast_range(c: &mut Converter, node: &Node) -> Result<Option<[i32; 2]>, String> {
+    match &*node.op {
+        "Cast" => Ok(OnnxType(node.int("to", 0)? as i32).narrow_range()),
+        "CastLike" => c.range_of(node, 1),
+        _ => Ok(None),
+    }
+}
 
 fn cast(c: &mut Converter, node: &Node) -> Result<(), String> {
     let to = OnnxType(node.int("to", 0)? as i32);
-    if to.narrow_range().is_some() {
-        return Err(NARROW.into());
-    }
     cast_to(c, node, eval::constant_dtype(to)?)
 }
 
 fn cast_like(c: &mut Converter, node: &Node) -> Result<(), String> {
-    if c.range_of(node, 1)?.is_some() {
-        return Err(NARROW.into());
-    }
     let to = match c.bound(node, 1)?.ok_or("input 1 is missing")? {
         Bound::Known(k) => k.tensor.dtype(),
         Bound::Value(v) => c.elem(v).storage(),
@@ -148,6 +148,11 @@ fn cast_like(c: &mut Converter, node: &Node) -> Result<(), String> {
 fn cast_to(c: &mut Converter, node: &Node, to: DType) -> Result<(), String> {
     let x = c.any(node, 0)?;
     let x = c.plain(x)?;
+    if let Some(range) = cast_range(c, node)? {
+        c.note_range(node, range);
+        let y = wrapped(c, node, x, (range, to))?;
+        return c.done(node, y);
+    }
     if c.elem(x) == Elem::Plain(to) {
         return c.done(node, x);
     }
@@ -155,4 +160,21 @@ fn cast_to(c: &mut Converter, node: &Node, to: DType) -> Result<(), String> {
     shapes::check_size(&shape)?;
     let y = c.emit(nn::Cast {}, &[x], TensorType::plain(&shape, to))?;
     c.done(node, y)
+}
+
+/// The low bits of the integers that x has toward zero, as codes from `low` on.
+fn wrapped(
+    c: &mut Converter,
+    node: &Node,
+    x: Value,
+    ([low, high], to): ([i32; 2], DType),
+) -> Result<Value, String> {
+    let shape = c.shape(x);
+    let x = c.emit(nn::Cast {}, &[x], TensorType::plain(&shape, DType::I32))?;
+    let mask = c.integers(node, &[i64::from(high) - i64::from(low)], &[], DType::I32)?;
+    let sign = c.integers(node, &[-i64::from(low)], &[], DType::I32)?;
+    let x = c.int_binary(IntFn::And, x, mask)?;
+    let x = c.int_binary(IntFn::Xor, x, sign)?;
+    let x = c.int_binary(IntFn::Sub, x, sign)?;
+    c.emit(nn::Cast {}, &[x], TensorType::plain(&shape, to))
 }
