@@ -172,7 +172,7 @@ impl<'a> Converter<'a> {
             }
             let Some(dtype) = ty.dtype() else {
                 let what = format!("element type {ty} is not supported");
-                let fix = "supported: float32, int8, uint8, int16, uint16, int32, int64, bool";
+                let fix = "supported: float32, float16 (as float32), int8, uint8, int16, uint16, int32, int64, bool";
                 problems.push(Problem::tensor(&input.name, what, fix));
                 continue;
             };

@@ -1,9 +1,10 @@
 //! Constants: from a `TensorProto` in any encoding to a tensor.
 //!
 //! A constant's bytes stand in the message, in typed fields, or in a file of the model's own
-//! folder. Elements that qcc has no type for become the next wider one that it has: float16 and
+//! folder. Elements that qcc has no type for become the next wider one that it has: float16,
 //! bfloat16 and smaller floats become float32, packed 2- and 4-bit integers one byte each, uint32
-//! and uint64 int64.
+//! and uint64 int64. Inputs and results of float16 are float32 too: models of float16 are computed
+//! with float32, without rounding to float16 in between.
 
 use super::proto;
 use crate::shapes;
@@ -78,7 +79,7 @@ impl OnnxType {
     /// The type of the same elements at run time; `None` where there is none.
     pub fn dtype(self) -> Option<DType> {
         Some(match self {
-            Self::FLOAT => DType::F32,
+            Self::FLOAT | Self::FLOAT16 => DType::F32,
             Self::DOUBLE => DType::F64,
             Self::UINT8 | Self::UINT4 | Self::UINT2 => DType::U8,
             Self::INT8 | Self::INT4 | Self::INT2 => DType::I8,
@@ -111,9 +112,9 @@ impl OnnxType {
         })
     }
 
-    /// Is it a float that is computed with as the wider float32?
+    /// Is it a float of which there are constants, in float32, but no results?
     pub fn is_narrow_float(self) -> bool {
-        matches!(self, Self::FLOAT16 | Self::BFLOAT16) || self.number_of().is_some()
+        matches!(self, Self::BFLOAT16) || self.number_of().is_some()
     }
 
     /// The type that a constant of this type gets.
