@@ -1,5 +1,6 @@
 //! Options, and the way from a model to code.
 
+use crate::model::Summary;
 use crate::{Cpu, Error, Model, Result, Source};
 use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_codegen::{CodegenError, Target};
@@ -48,6 +49,8 @@ pub struct Compiler {
     pub require_integer: bool,
     /// One function per kernel call, so that [`crate::Session::profile`] works.
     pub profile: bool,
+    /// Keep the model's own weights beside the compiled ones, as [`Model::save`] needs them.
+    pub keep_source: bool,
 }
 
 impl Default for Compiler {
@@ -82,6 +85,7 @@ impl Compiler {
             print_after: PrintAt::Never,
             require_integer: false,
             profile: false,
+            keep_source: true,
         }
     }
     /// Instructions that may be used.
@@ -155,21 +159,21 @@ impl Compiler {
     /// # Errors
     /// The file cannot be read or compiled; the error names node and remedy.
     pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Model> {
-        self.compile(&self.read(path)?)
+        self.compile_owned(self.read(path)?)
     }
     /// Compiles a model in memory for this process.
     ///
     /// # Errors
     /// As [`Compiler::compile_file`].
     pub fn compile_bytes(&self, bytes: &[u8]) -> Result<Model> {
-        self.compile(&Source::from_bytes(bytes, "<bytes>", "model", &self.import)?)
+        self.compile_owned(Source::from_bytes(bytes, "<bytes>", "model", &self.import)?)
     }
     /// Compiles a graph built in Rust for this process.
     ///
     /// # Errors
     /// The verifier's, the passes', or code generation's.
     pub fn compile_graph(&self, module: Module) -> Result<Model> {
-        self.compile(&Source::from_module(module, "<graph>")?)
+        self.compile_owned(Source::from_module(module, "<graph>")?)
     }
 
     /// Compiles for this process.
@@ -177,8 +181,22 @@ impl Compiler {
     /// # Errors
     /// The passes' or code generation's.
     pub fn compile(&self, source: &Source) -> Result<Model> {
+        self.compile_owned(source.clone())
+    }
+
+    /// As [`Compiler::compile`], of a model that nothing else needs: without
+    /// [`Compiler::keep_source`], its weights are freed once they are packed.
+    ///
+    /// # Errors
+    /// The passes' or code generation's.
+    pub fn compile_owned(&self, mut source: Source) -> Result<Model> {
         let start = Instant::now();
-        let lowered = self.lower(source)?;
+        let summary = Summary::of(&source, self);
+        let module = match self.keep_source {
+            true => source.module.clone(),
+            false => source.take_module(),
+        };
+        let lowered = self.lower_module(module, &source.file)?;
         let target = Target::host(self.cpu.0);
         if !self.cpu.0.runs_here() {
             let why = format!("CPU level '{}' does not run on this machine", self.cpu.name());
@@ -188,13 +206,13 @@ impl Compiler {
         let options = JitOptions { steps: self.profile, ..JitOptions::default() };
         let program = JitProgram::compile(lowered.module, &target, options)
             .map_err(|e| source.codegen_error(e))?;
-        check_memory(&program, source)?;
+        check_memory(&program, &source)?;
         let time: Duration = start.elapsed();
         let pool = match self.threads {
             1 => None,
             n => Some(Pool::new(n).map_err(|e| Error::Input(format!("{n} threads: {e}")))?),
         };
-        Ok(Model::new(self, program, pool, source, (lowered.remarks, time)))
+        Ok(Model::new(program, pool, source, (summary, lowered.remarks, time)))
     }
 
     /// Runs the passes only. Kernels in the result are proven to stay in their buffers, whatever

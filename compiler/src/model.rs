@@ -46,23 +46,38 @@ pub struct ModelInfo {
     pub compile_time: Duration,
 }
 
+/// What a compiled model tells of its source.
+pub(crate) struct Summary {
+    cpu: Cpu,
+    pipeline: String,
+    macs: u64,
+}
+
+impl Summary {
+    pub fn of(source: &Source, compiler: &Compiler) -> Summary {
+        Summary {
+            cpu: Cpu::level(compiler.level()),
+            pipeline: compiler.pipeline(source.module.level).to_string(),
+            macs: crate::layers::layers(&source.module).iter().map(|l| l.macs).sum(),
+        }
+    }
+}
+
 impl Model {
     pub(crate) fn new(
-        compiler: &Compiler,
         program: JitProgram,
         pool: Option<Pool>,
-        source: &Source,
-        (remarks, compile_time): (Vec<Remark>, Duration),
+        source: Source,
+        (summary, remarks, compile_time): (Summary, Vec<Remark>, Duration),
     ) -> Model {
+        let Summary { cpu, pipeline, macs } = summary;
         let info = ModelInfo {
             code_bytes: program.code_bytes,
             weights_bytes: program.const_bytes(),
             arena_bytes: program.program.arena_bytes + ARENA_SLACK,
-            macs: crate::layers::layers(&source.module).iter().map(|l| l.macs).sum(),
+            macs,
             compile_time,
         };
-        let (cpu, source) = (Cpu::level(compiler.level()), source.clone());
-        let pipeline = compiler.pipeline(source.module.level).to_string();
         Model(Arc::new(Inner { program, pool, source, cpu, pipeline, remarks, info }))
     }
     /// Inputs in the model's order.
@@ -101,9 +116,13 @@ impl Model {
     /// anew, so a cache file cannot hold wrong code and outlives the machine that wrote it.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or the model was compiled without [`Compiler::keep_source`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let inner = &*self.0;
+        if inner.source.module.main().is_none() {
+            let what = "cannot be saved: it was compiled without Compiler::keep_source";
+            return Err(Error::Input(format!("{}: {what}", inner.source.file)));
+        }
         let text = qcc_ir::text::print(&inner.source.module);
         let (cpu, pipeline) = (inner.cpu.name(), &inner.pipeline);
         let text = format!("{CACHE_MARK}{cpu} {pipeline}\n{text}");

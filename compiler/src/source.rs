@@ -138,6 +138,19 @@ impl Source {
         Ok(Source { file: file.to_string(), module, inputs, outputs })
     }
 
+    /// Its module; an empty one of the same level stays.
+    pub(crate) fn take_module(&mut self) -> Module {
+        let m = &self.module;
+        let empty = Module::new(&m.name, m.level, m.numerics);
+        std::mem::replace(&mut self.module, empty)
+    }
+
+    /// The source with its module; an empty one stays.
+    pub(crate) fn take(&mut self) -> Source {
+        let module = self.take_module();
+        Source { module, ..self.clone() }
+    }
+
     /// An error of making code from this model.
     pub(crate) fn codegen_error(&self, source: qcc_codegen::CodegenError) -> Error {
         Error::Codegen { file: self.file.clone(), source }

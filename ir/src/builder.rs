@@ -27,7 +27,6 @@ use crate::dialect::{accepts, core, loops};
 use crate::{Func, FuncId, FuncKind, LocId, Module, OpId, OpKind, RegionId, Type, Value};
 use qcc_runtime::Tensor;
 use smallvec::{SmallVec, smallvec};
-use std::sync::Arc;
 
 /// Adds ops at one place of a function.
 pub struct Builder<'m> {
@@ -160,7 +159,7 @@ impl<'m> Builder<'m> {
     }
 
     /// A constant of the given bytes (little endian, row-major) and type.
-    pub fn constant(&mut self, name: &str, bytes: impl Into<Arc<[u8]>>, ty: Type) -> Value {
+    pub fn constant(&mut self, name: &str, bytes: impl Into<crate::Bytes>, ty: Type) -> Value {
         let data = self.module.add_data(name, bytes);
         let v = self.op1(core::Const { data }, &[], ty);
         let name = self.module.data[data].name.clone();

@@ -38,6 +38,6 @@ pub use attr::{Attr, AttrMap, AttrValue};
 pub use dialect::{OpKind, OpSpec};
 pub use func::{Func, FuncKind, OpData, OpId, Region, RegionId, Value, ValueData, ValueDef};
 pub use loc::{Loc, LocId, LocTable};
-pub use module::{Data, DataId, FuncId, Level, Module, Numerics};
+pub use module::{Bytes, Data, DataId, FuncId, Level, Module, Numerics};
 pub use qcc_runtime::dtype::DType;
 pub use types::{Affine, Elem, Layout, MemType, QuantParams, QuantType, Space, TensorType, Type};

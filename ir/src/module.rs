@@ -2,6 +2,9 @@
 
 use crate::{Func, LocTable};
 use cranelift_entity::{PrimaryMap, entity_impl};
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// A function of a module.
@@ -77,7 +80,60 @@ pub struct Data {
     /// Name, without the `@`.
     pub name: String,
     /// The bytes.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bytes,
+}
+
+/// Bytes that never change, shared by their clones. A vector becomes one without being copied.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Bytes(Arc<Vec<u8>>);
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(mut bytes: Vec<u8>) -> Bytes {
+        bytes.shrink_to_fit();
+        Bytes(Arc::new(bytes))
+    }
+}
+
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Bytes {
+        bytes.to_vec().into()
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Bytes {
+    fn from(bytes: [u8; N]) -> Bytes {
+        bytes.to_vec().into()
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Bytes {
+    fn from(bytes: Cow<[u8]>) -> Bytes {
+        bytes.into_owned().into()
+    }
+}
+
+impl Hash for Bytes {
+    /// Weights are megabytes: eight bytes at a time, not what the hasher would do.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (words, rest) = self.as_chunks::<8>();
+        let mix = |h: u64, word: u64| (h.rotate_left(5) ^ word).wrapping_mul(0x517C_C1B7_2722_0A95);
+        let all = words.iter().fold(0, |h, &word| mix(h, u64::from_le_bytes(word)));
+        state.write_u64(rest.iter().fold(all, |h, &byte| mix(h, byte.into())));
+        state.write_usize(self.len());
+    }
 }
 
 /// A whole program.
@@ -122,7 +178,7 @@ impl Module {
         self.data.iter().find(|(_, d)| d.name == name).map(|(id, _)| id)
     }
     /// Adds constant bytes; a name already taken gets a numeric suffix.
-    pub fn add_data(&mut self, name: &str, bytes: impl Into<Arc<[u8]>>) -> DataId {
+    pub fn add_data(&mut self, name: &str, bytes: impl Into<Bytes>) -> DataId {
         let mut unique = sanitize(name);
         let base = unique.clone();
         let mut n = 1;

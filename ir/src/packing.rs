@@ -117,14 +117,20 @@ impl PackPanels {
 /// Groups of four bytes of each run in turn; as two pairs of int16 for `pairs`.
 fn interleave_runs(runs: &[u8], whole: usize, pairs: bool, out: &mut Vec<u8>) {
     for g in (0..whole).step_by(4) {
-        if !pairs {
-            runs.chunks(whole).for_each(|run| out.extend_from_slice(&run[g..g + 4]));
-            continue;
-        }
-        for pair in [g, g + 2] {
-            for run in runs.chunks(whole) {
-                let two = [run[pair], run[pair + 1]].map(|b| i16::from(b as i8));
-                out.extend(two.iter().flat_map(|v| v.to_le_bytes()));
+        let groups = if pairs { [Some(g), Some(g + 2)] } else { [Some(g), None] };
+        for at in groups.into_iter().flatten() {
+            let start = out.len();
+            out.resize(start + runs.len() / whole * 4, 0);
+            let places = out[start..].as_chunks_mut::<4>().0;
+            for (place, run) in places.iter_mut().zip(runs.chunks_exact(whole)) {
+                *place = match pairs {
+                    true => {
+                        let [a, b] =
+                            [run[at], run[at + 1]].map(|b| i16::from(b as i8).to_le_bytes());
+                        [a[0], a[1], b[0], b[1]]
+                    }
+                    false => [run[at], run[at + 1], run[at + 2], run[at + 3]],
+                };
             }
         }
     }

@@ -2,7 +2,7 @@
 //! "not constant", so passes skip them and `verify` reports them.
 
 use qcc_ir::dialect::core;
-use qcc_ir::{DType, DataId, Func, FuncId, Module, OpId, OpKind, Type, Value};
+use qcc_ir::{Bytes, DType, DataId, Func, FuncId, Module, OpId, OpKind, Type, Value};
 use qcc_runtime::Tensor;
 
 /// The data behind `v`, if a constant op defines it.
@@ -16,6 +16,43 @@ pub fn const_id(f: &Func, v: Value) -> Option<DataId> {
 /// Does a constant op define `v`?
 pub fn is_const(f: &Func, v: Value) -> bool {
     const_id(f, v).is_some()
+}
+
+/// A constant as it stands in the module: its bytes are not copied.
+#[derive(Clone, Debug)]
+pub struct Const {
+    /// Of each element.
+    pub dtype: DType,
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// As many as the elements take.
+    pub bytes: Bytes,
+}
+
+impl Const {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+    /// Are there no elements?
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+    /// A copy of it, to compute with.
+    pub fn to_tensor(&self) -> Tensor {
+        Tensor::from_bytes(self.dtype, self.shape.clone(), &self.bytes)
+            .expect("`shared_const` has checked the length")
+    }
+}
+
+/// The constant `v`, its bytes shared with the module.
+pub fn shared_const(m: &Module, f: &Func, v: Value) -> Option<Const> {
+    let data = m.data.get(const_id(f, v)?)?;
+    let ty = f.ty(v).as_tensor()?;
+    let shape: Vec<usize> = ty.shape.iter().map(|&d| d as usize).collect();
+    let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
+    let fits = elements.checked_mul(ty.storage().size()) == Some(data.bytes.len());
+    fits.then(|| Const { dtype: ty.storage(), shape, bytes: data.bytes.clone() })
 }
 
 /// The constant tensor `v`.

@@ -11,8 +11,7 @@
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::core;
-use qcc_ir::{DataId, FuncId, Module, OpId, OpKind, Type, Value};
-use std::sync::Arc;
+use qcc_ir::{Bytes, DataId, FuncId, Module, OpId, OpKind, Type, Value};
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
@@ -45,7 +44,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 
 /// For each data block, the first one with the same bytes.
 fn equal_data(m: &Module) -> Vec<DataId> {
-    let mut seen: IndexMap<Arc<[u8]>, DataId> = IndexMap::new();
+    let mut seen: IndexMap<Bytes, DataId> = IndexMap::new();
     m.data.iter().map(|(id, d)| *seen.entry(d.bytes.clone()).or_insert(id)).collect()
 }
 

@@ -16,7 +16,7 @@
 //!
 //! After the pass constant weights are i8 (i16 in depthwise) and w_zp ≠ 0 only beside `row_sums`.
 
-use crate::consts::{const_tensor, insert_const, int_tensor};
+use crate::consts::{Const, const_tensor, insert_const, int_tensor, shared_const};
 use crate::expand_padding::expand_conv;
 use crate::int_ops::{Conv, ConvForm, conv_of, conv_operand as operand, store_conv};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
@@ -53,7 +53,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
 
 /// The constants of one op.
 struct Constants {
-    w: Tensor,
+    w: Const,
     bias: Tensor,
 }
 
@@ -73,10 +73,10 @@ fn fold(m: &mut Module, func: FuncId, op: OpId, conv: Conv) -> Result<(), String
             set_w_zp(&mut m.funcs[func], op, 0);
         }
         Weights::RowSums => {
-            let offset = if c.w.dtype() == DType::U8 { 128 } else { 0 };
+            let offset = if c.w.dtype == DType::U8 { 128 } else { 0 };
             set_weights(m, func, op, &c, (DType::I8, offset));
             set_w_zp(&mut m.funcs[func], op, conv.w_zp - offset);
-            add_row_sums(&mut m.funcs[func], op, (&conv, c.w.shape()));
+            add_row_sums(&mut m.funcs[func], op, (&conv, c.w.shape.as_slice()));
         }
     }
     Ok(())
@@ -84,9 +84,9 @@ fn fold(m: &mut Module, func: FuncId, op: OpId, conv: Conv) -> Result<(), String
 
 fn constants(m: &Module, f: &Func, op: OpId, conv: &Conv) -> Result<Constants, String> {
     let operands = f.operands(op);
-    let w = const_tensor(m, f, operands[operand::W]).ok_or("its weights are not constant")?;
+    let w = shared_const(m, f, operands[operand::W]).ok_or("its weights are not constant")?;
     let bias = const_tensor(m, f, operands[operand::BIAS]).ok_or("its bias is not constant")?;
-    match bias.len() == conv.n_channels(w.shape()) {
+    match bias.len() == conv.n_channels(&w.shape) {
         true => Ok(Constants { w, bias }),
         false => Err("its bias does not have one element per output channel".to_string()),
     }
@@ -101,6 +101,9 @@ enum Weights {
 }
 
 fn plan_weights(f: &Func, op: OpId, (conv, c): (&Conv, &Constants)) -> Result<Weights, String> {
+    if (c.w.dtype, conv.w_zp) == (DType::I8, 0) {
+        return Ok(Weights::Centred(DType::I8));
+    }
     let (mut min, mut max) = (i64::MAX, i64::MIN);
     conv.for_each_weight(&c.w, |_, w| (min, max) = (min.min(w), max.max(w)));
     let zp = conv.w_zp as i64;
@@ -117,11 +120,11 @@ fn plan_weights(f: &Func, op: OpId, (conv, c): (&Conv, &Constants)) -> Result<We
     if conv.rescale == Rescale::Wide || c.bias.dtype() == DType::I64 {
         return Err("a 64-bit accumulator with weights that do not fit i8".to_string());
     }
-    if !matches!(c.w.dtype(), DType::I8 | DType::U8) {
-        return Err(format!("its weights are {}", c.w.dtype()));
+    if !matches!(c.w.dtype, DType::I8 | DType::U8) {
+        return Err(format!("its weights are {}", c.w.dtype));
     }
     let rank = f.ty(f.operands(op)[operand::X]).as_tensor().map_or(0, |t| t.shape.len());
-    match (conv.form, rank, c.w.shape()) {
+    match (conv.form, rank, c.w.shape.as_slice()) {
         (ConvForm::Conv2d, 4, [_, _, _, _]) => Ok(Weights::RowSums),
         (ConvForm::FullyConnected, _, [_, k]) if *k > 0 => Ok(Weights::RowSums),
         _ => Err("no row sums for inputs or weights of such a shape".to_string()),
@@ -134,10 +137,10 @@ fn fold_bias(m: &mut Module, func: FuncId, op: OpId, (conv, c): (&Conv, &Constan
         return;
     }
     let mut bias = c.bias.to_i64_vec();
-    conv.for_each_weight(&c.w, |o, w| {
-        let term = (conv.x_zp as i64).wrapping_mul(w.wrapping_sub(w_zp as i64));
-        bias[o] = bias[o].wrapping_sub(term);
-    });
+    let sums = Conv { w_zp, ..*conv }.weight_sums(&c.w);
+    for (bias, [above, below]) in bias.iter_mut().zip(sums) {
+        *bias = bias.wrapping_sub((conv.x_zp as i64).wrapping_mul(above.wrapping_add(below)));
+    }
     let folded = int_tensor(c.bias.dtype(), c.bias.shape(), bias);
     set_const(m, func, op, operand::BIAS, ("_folded", &folded));
     let f = &mut m.funcs[func];
@@ -154,19 +157,19 @@ fn set_weights(
     c: &Constants,
     (dtype, offset): (DType, i32),
 ) {
-    if (dtype, offset) == (c.w.dtype(), 0) {
+    if (dtype, offset) == (c.w.dtype, 0) {
         return;
     }
-    let bytes = c.w.bytes();
-    let w = match (c.w.dtype().size(), dtype) {
+    let bytes = &c.w.bytes;
+    let w = match (c.w.dtype.size(), dtype) {
         // They fit, so their low bytes say it all: much the fastest way.
         (1, DType::I8) => {
             let moved: Vec<u8> = bytes.iter().map(|b| b.wrapping_sub(offset as u8)).collect();
-            Tensor::from_bytes(dtype, c.w.shape(), moved).unwrap_or(c.w.clone())
+            Tensor::from_bytes(dtype, c.w.shape.clone(), moved).unwrap_or(c.w.to_tensor())
         }
         _ => {
-            let codes = c.w.to_i64_vec().into_iter().map(|w| w - offset as i64);
-            int_tensor(dtype, c.w.shape(), codes)
+            let codes = c.w.to_tensor().to_i64_vec().into_iter().map(|w| w - offset as i64);
+            int_tensor(dtype, c.w.shape.as_slice(), codes)
         }
     };
     set_const(m, func, op, operand::W, ("_centred", &w));

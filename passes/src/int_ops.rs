@@ -1,10 +1,10 @@
 //! Views of int-level ops that several passes share: the convolution family as one thing, and the
 //! output clamp of every op that has one.
 
+use crate::consts::Const;
 use qcc_ir::dialect::int::{Op, Rescale};
 use qcc_ir::dialect::nn;
 use qcc_ir::{DType, Func, OpId, OpKind, Value};
-use qcc_runtime::Tensor;
 
 /// Which of the three multiply-accumulate ops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,12 +50,40 @@ impl Conv {
         }
     }
     /// Calls `f` with each weight's output channel and code.
-    pub fn for_each_weight(&self, w: &Tensor, mut f: impl FnMut(usize, i64)) {
-        match (w.as_slice::<i8>(), w.as_slice::<u8>()) {
-            (Ok(codes), _) => self.walk(w.shape(), codes, |c, v| f(c, v as i64)),
-            (_, Ok(codes)) => self.walk(w.shape(), codes, |c, v| f(c, v as i64)),
-            _ => self.walk(w.shape(), &w.to_i64_vec(), f),
+    pub fn for_each_weight(&self, w: &Const, mut f: impl FnMut(usize, i64)) {
+        match w.dtype {
+            DType::I8 => self.walk(&w.shape, &w.bytes, |c, v| f(c, (v as i8).into())),
+            DType::U8 => self.walk(&w.shape, &w.bytes, |c, v| f(c, v.into())),
+            _ => self.walk(&w.shape, &w.to_tensor().to_i64_vec(), f),
         }
+    }
+    /// Σ above zero and Σ below zero of each output channel's weights less their zero point.
+    pub fn weight_sums(&self, w: &Const) -> Vec<[i64; 2]> {
+        let mut sums = vec![[0i64; 2]; self.n_channels(&w.shape)];
+        let zp = self.w_zp as i64;
+        let bytes = w.dtype.size() == 1 && (-256..=256).contains(&zp);
+        if self.form == ConvForm::Depthwise || !bytes || sums.is_empty() {
+            self.for_each_weight(w, |c, code| {
+                sums[c][0] += (code - zp).max(0);
+                sums[c][1] += (code - zp).min(0);
+            });
+            return sums;
+        }
+        // Below 2^9 each, so that 2^16 of them fit 32 bits: much faster to add up.
+        let block = (w.len() / sums.len()).max(1);
+        let signed = w.dtype == DType::I8;
+        let code = |b: u8| if signed { i32::from(b as i8) } else { i32::from(b) };
+        for (sum, own) in sums.iter_mut().zip(w.bytes.chunks(block)) {
+            for part in own.chunks(1 << 16) {
+                let add = |[above, below]: [i32; 2], &b: &u8| {
+                    let w = code(b) - self.w_zp;
+                    [above + w.max(0), below + w.min(0)]
+                };
+                let [above, below] = part.iter().fold([0; 2], add);
+                *sum = [sum[0] + i64::from(above), sum[1] + i64::from(below)];
+            }
+        }
+        sums
     }
     fn walk<T: Copy>(&self, w_shape: &[usize], codes: &[T], mut f: impl FnMut(usize, T)) {
         let n = self.n_channels(w_shape).max(1);

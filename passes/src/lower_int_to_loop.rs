@@ -22,8 +22,9 @@ use crate::kernels::{self, Arg, Call, Machine, SLACK, View};
 use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, int, loops, nn};
-use qcc_ir::{DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value};
-use std::sync::Arc;
+use qcc_ir::{
+    Bytes, DType, DataId, Func, FuncKind, Level, LocId, MemType, Module, Space, Type, Value,
+};
 
 /// The option that splits small kernels too.
 const SPLIT_ALL: &str = "split-all";
@@ -257,10 +258,10 @@ struct Lowering {
     inputs: Vec<Value>,
     outputs: Vec<Value>,
     kernels: IndexMap<String, Func>,
-    consts: IndexMap<Arc<[u8]>, Value>,
+    consts: IndexMap<Bytes, Value>,
     /// The model's own constants.
     tensors: IndexMap<DataId, Value>,
-    new_data: Vec<(String, Arc<[u8]>, Value)>,
+    new_data: Vec<(String, Bytes, Value)>,
     /// How kernels are split.
     tasks: Tasks,
 }
@@ -364,16 +365,16 @@ impl Lowering {
     }
 
     fn constant(&mut self, name: String, bytes: Vec<u8>) -> Value {
-        if let Some(&v) = self.consts.get(bytes.as_slice()) {
+        let bytes = Bytes::from(bytes);
+        if let Some(&v) = self.consts.get(&bytes) {
             return v;
         }
-        let bytes: Arc<[u8]> = bytes.into();
         let v = self.new_constant(name, bytes.clone());
         self.consts.insert(bytes, v);
         v
     }
 
-    fn new_constant(&mut self, name: String, bytes: Arc<[u8]>) -> Value {
+    fn new_constant(&mut self, name: String, bytes: Bytes) -> Value {
         let ty = Type::Mem(MemType { bytes: bytes.len() as u64, slack: SLACK, constant: true });
         let op = self.main.push_op(self.main.body, const_op(), &[], &[ty], LocId(0));
         let v = self.main.result(op);

@@ -15,8 +15,7 @@ use crate::dce::drop_unused_data;
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{OpKind, core, loops};
-use qcc_ir::{DataId, FuncId, Level, Module, OpId};
-use std::sync::Arc;
+use qcc_ir::{Bytes, DataId, FuncId, Level, Module, OpId};
 
 /// See the module's documentation.
 pub static PASS: Pass = Pass {
@@ -77,7 +76,7 @@ fn pack(
         let left = constants.get_mut(&from).expect("it was counted");
         *left -= 1;
         if *left == 0 {
-            m.data[from].bytes = Arc::new([]);
+            m.data[from].bytes = Bytes::default();
         }
     }
     Some(n)

@@ -47,7 +47,7 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
         for op in m.funcs[func].body_ops().to_vec() {
             let loc = m.funcs[func].op(op).loc;
             if let OpKind::Int(Op::Add(sum)) = m.funcs[func].kind(op).clone() {
-                let message = prove_add(m, (func, op), sum);
+                let message = prove_add(m, (func, op), *sum);
                 message.into_iter().for_each(|text| ctx.remark(m, loc, text));
                 continue;
             }

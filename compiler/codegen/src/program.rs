@@ -8,9 +8,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use indexmap::IndexMap;
 use qcc_ir::dialect::{core, loops};
-use qcc_ir::{FuncKind, OpId, OpKind, Value};
+use qcc_ir::{Bytes, FuncKind, OpId, OpKind, Value};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Alignment of every constant and of the arena, in bytes.
 pub const ALIGN: usize = 64;
@@ -50,7 +49,7 @@ pub struct Program {
     /// Calls in order.
     pub steps: Vec<Step>,
     /// All constants in order, each to be placed at the next multiple of [`ALIGN`].
-    pub consts: Vec<Arc<[u8]>>,
+    pub consts: Vec<Bytes>,
     /// Bytes of the constants in their places, slack included.
     pub const_bytes: usize,
     /// Bytes of arena that a call needs.
@@ -175,7 +174,19 @@ pub fn define_kernels(
         kernels.code_bytes += emitter.define(out, id, &func)?;
         kernels.ids.insert(func.name, (id, n));
     }
+    give_back();
     Ok(kernels)
+}
+
+/// Gives the heap's free pages back to the system. The IR of kernels was tens of thousands of small
+/// blocks; what was allocated since keeps glibc from giving back what lies below, while constants
+/// are about to be copied.
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: any thread may call it at any time; blocks in use stay where they are.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Code returned by the entry when the arena is null or not aligned to [`ALIGN`].

@@ -41,9 +41,12 @@ pub struct BenchArgs {
 /// Times the model.
 pub fn bench(args: &BenchArgs, global: &Global) -> Result<Outcome> {
     let mut compiler = args.options.native(global)?;
+    compiler.keep_source = false;
     let start = Instant::now();
     let source = compiler.read(&args.model)?;
-    let model = compiler.compile(&source)?;
+    // A profile needs it once more.
+    let again = args.profile.then(|| source.clone());
+    let model = compiler.compile_owned(source)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     global.report(model.remarks(), &[]);
     let arrays = match &args.inputs {
@@ -57,11 +60,12 @@ pub fn bench(args: &BenchArgs, global: &Global) -> Result<Outcome> {
     if !args.json {
         output::line(summary(args, &model, &times, compile_ms))?;
     }
-    if args.profile {
+    if let Some(source) = again {
         compiler.profile = true;
-        let mut session = compiler.compile(&source)?.session();
+        let layers = layers(&source.module);
+        let mut session = compiler.compile_owned(source)?.session();
         fill(&mut session, &model, &arrays)?;
-        let rows = profile::rows(&mut session, &layers(&source.module));
+        let rows = profile::rows(&mut session, &layers);
         let roof = roofline::roofline(&quiet(compiler), args.roofline)?;
         if args.json {
             let total = rows.iter().map(|r| r.seconds).sum();

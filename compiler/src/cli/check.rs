@@ -180,8 +180,9 @@ fn check_model(
     golden: &Path,
     listing: Listing,
 ) -> Result<Tally> {
-    let compiler = args.options.native(global)?;
-    let source = compiler.read(model)?;
+    let mut compiler = args.options.native(global)?;
+    compiler.keep_source = false;
+    let mut source = compiler.read(model)?;
     let mut golden = Golden::read(golden)?;
     // A frozen graph does not say its outputs: the golden may know of more.
     golden.may_have_more = model.extension().is_some_and(|e| e == "pb");
@@ -191,7 +192,9 @@ fn check_model(
     };
     let mut tally = Tally::default();
     let counts = args.options.thread_counts()?;
+    let mut left = levels.len() * counts.len();
     for (cpu, &n) in levels.iter().flat_map(|&cpu| counts.iter().map(move |n| (cpu, n))) {
+        left -= 1;
         let compiler = compiler.clone().cpu(cpu).threads(n);
         let mut label = String::new();
         if args.all_levels {
@@ -204,7 +207,13 @@ fn check_model(
             let check = per_layer::Check { args, compiler: &compiler, golden: &golden, model };
             check.run(&source, &label, &mut tally)?;
         }
-        let mut engine = Engine::build(args.engine_kind(), &compiler, &source)?;
+        let kind = args.engine_kind();
+        // The last one to need the weights frees them once they are packed.
+        let own = match left == 0 && kind != EngineKind::Interpreter {
+            true => source.take(),
+            false => source.clone(),
+        };
+        let mut engine = Engine::build(kind, &compiler, own)?;
         global.report(engine.remarks(), &[]);
         for case in golden.cases(&source)? {
             let outputs = engine.run(&source, &golden.inputs(&case, &source)?)?;

@@ -143,14 +143,25 @@ const STACK_BYTES: usize = 256 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAP_BYTES: libc::c_int = 64 << 10;
 
+/// Free bytes at the heap's end from which they are given back: a kernel's worth stays, or each
+/// kernel would fault the same pages in again.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const TRIM_BYTES: libc::c_int = 2 << 20;
+
+/// Bytes by which the heap grows.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const PAD_BYTES: libc::c_int = 512 << 10;
+
 /// Weights are copied a few times from file to code, and each copy is freed. glibc answers by taking
 /// blocks of that size from its heap, which then has holes for half of its size; so its thresholds
 /// are fixed, and the thread that works shares the one heap.
 fn give_freed_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets two numbers of the allocator, before there is a second thread.
+    // SAFETY: sets numbers of the allocator, before there is a second thread.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAP_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, TRIM_BYTES);
+        libc::mallopt(libc::M_TOP_PAD, PAD_BYTES);
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }

@@ -39,7 +39,8 @@ pub struct RunArgs {
 
 /// Runs the model on what was given.
 pub fn run(args: &RunArgs, global: &Global) -> Result<Outcome> {
-    let compiler = args.options.native(global)?;
+    let mut compiler = args.options.native(global)?;
+    compiler.keep_source = false;
     let model = compiler.compile_file(&args.model)?;
     global.report(model.remarks(), &[]);
     let given = given_inputs(args, &model)?;

@@ -2,10 +2,9 @@
 
 use indexmap::{IndexMap, IndexSet};
 use qcc_ir::dialect::{core, loops};
-use qcc_ir::{DataId, Func, FuncId, FuncKind, Level, LocId, Module, OpId, OpKind};
+use qcc_ir::{Bytes, DataId, Func, FuncId, FuncKind, Level, LocId, Module, OpId, OpKind};
 use qcc_ir::{RegionId, Type, Value};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// What takes the place of an op's result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -203,10 +202,10 @@ pub fn tidy(m: Module) -> Module {
 
 /// Blocks of data by their bytes.
 #[derive(Default)]
-struct SharedData(IndexMap<Arc<[u8]>, DataId>);
+struct SharedData(IndexMap<Bytes, DataId>);
 
 impl SharedData {
-    fn share(&mut self, m: &mut Module, name: &str, bytes: &Arc<[u8]>) -> DataId {
+    fn share(&mut self, m: &mut Module, name: &str, bytes: &Bytes) -> DataId {
         *self.0.entry(bytes.clone()).or_insert_with(|| m.add_data(name, bytes.clone()))
     }
 }

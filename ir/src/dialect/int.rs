@@ -80,7 +80,7 @@ dialect! { Int;
     ///
     /// `forms` say how kernels may requantize: with each channel's scale and offset in `proven`
     /// (f64 `[O,2]`) they give the same code on every accumulator that can occur.
-    Conv2d "int.conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+    Conv2d in Box "int.conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
         mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
         -> (y: one IntTensor) {
         stride: [u32; 2] = [1, 1],
@@ -101,7 +101,7 @@ dialect! { Int;
         forms: ProvenForms = ProvenForms::default(),
     } pure;
     /// As `int.conv2d` with one input channel per output channel; w `[1,KH,KW,C·multiplier]`.
-    DepthwiseConv2d "int.depthwise_conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+    DepthwiseConv2d in Box "int.depthwise_conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
         mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
         -> (y: one IntTensor) {
         stride: [u32; 2] = [1, 1],
@@ -121,7 +121,7 @@ dialect! { Int;
         forms: ProvenForms = ProvenForms::default(),
     } pure;
     /// acc[m,o] = Σ_k (x[m,k] − x_zp)·(w[o,k] − w_zp) + bias[o], then requantized.
-    FullyConnected "int.fully_connected" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
+    FullyConnected in Box "int.fully_connected" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
         mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
         -> (y: one IntTensor) {
         x_zp: i32 = 0,
@@ -137,7 +137,7 @@ dialect! { Int;
     } pure;
     /// u = rescale((a − a_zp) << left_shift; a_mult, a_shift), v likewise;
     /// y = clamp(rescale(u + v; y_mult, y_shift) + y_zp). Numpy broadcasting.
-    Add "int.add" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
+    Add in Box "int.add" (a: one IntTensor, b: one IntTensor) -> (y: one IntTensor) {
         style: AddStyle = AddStyle::General,
         /// u − v instead of u + v.
         subtract: bool = false,
@@ -219,7 +219,7 @@ dialect! { Int;
         groups: u32 = 1,
     } pure;
     /// x inside, `value` around it: `low[d]` before and `high[d]` after in each dimension.
-    Pad "int.pad" (x: one IntTensor) -> (y: one IntTensor) {
+    Pad in Box "int.pad" (x: one IntTensor) -> (y: one IntTensor) {
         low: Vec<u64>,
         high: Vec<u64>,
         value: i32,
@@ -233,7 +233,7 @@ dialect! { Int;
         hi: i32,
     } pure;
     /// clamp(round(Σ (code − code_bias) / count) + code_bias) over the window inside the image.
-    AvgPool2d "int.avg_pool2d" (x: one IntTensor) -> (y: one IntTensor) {
+    AvgPool2d in Box "int.avg_pool2d" (x: one IntTensor) -> (y: one IntTensor) {
         window: [u32; 2],
         stride: [u32; 2] = [1, 1],
         pad: [u32; 4] = [0, 0, 0, 0],
@@ -244,7 +244,7 @@ dialect! { Int;
         hi: i32,
     } pure;
     /// y = clamp(rescale(Σ_axes x − x_zp·n; mult, shift) + y_zp), n elements each.
-    Mean "int.mean" (x: one IntTensor) -> (y: one IntTensor) {
+    Mean in Box "int.mean" (x: one IntTensor) -> (y: one IntTensor) {
         axes: Vec<u32>,
         x_zp: i32,
         /// `double` or `f32_even`.

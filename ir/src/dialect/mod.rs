@@ -255,6 +255,10 @@ macro_rules! arity_get {
         &$ops[$i.min($ops.len())..]
     };
 }
+macro_rules! stored {
+    ($t:ty) => { $t };
+    ($t:ty, $place:ident) => { $place<$t> };
+}
 macro_rules! default_text {
     () => {
         None
@@ -285,12 +289,13 @@ macro_rules! print_unless_default {
 }
 
 /// Declares a dialect's table. Each row:
-/// `/// doc` `Variant "dialect.mnemonic" (operand: arity Is, …) -> (result: arity Is, …)
+/// `/// doc` `Variant in Box "dialect.mnemonic" (operand: arity Is, …) -> (result: arity Is, …)
 /// { attr: Type = default, … } flags…;`
+/// `in Box` is for attributes of more than 40 bytes: kernels have tens of thousands of small ops.
 macro_rules! dialect {
     ($dialect:ident; $(
         $(#[doc = $doc:literal])+
-        $variant:ident $name:literal
+        $variant:ident $(in $place:ident)? $name:literal
         ( $($o:ident : $oa:ident $ois:ident),* ) -> ( $($r:ident : $ra:ident $ris:ident),* )
         { $($(#[doc = $adoc:literal])* $attr:ident : $aty:ty $(= $adef:expr)?),* $(,)? }
         $($flag:ident)*;
@@ -324,7 +329,7 @@ macro_rules! dialect {
             }
             impl From<$variant> for $crate::OpKind {
                 fn from(op: $variant) -> Self {
-                    $crate::OpKind::$dialect(Op::$variant(op))
+                    $crate::OpKind::$dialect(Op::$variant(op.into()))
                 }
             }
         )+
@@ -333,7 +338,7 @@ macro_rules! dialect {
         #[derive(Clone, PartialEq, Debug)]
         pub enum Op { $(
             #[doc = concat!("`", $name, "`")]
-            $variant($variant)
+            $variant(stored!($variant $(, $place)?))
         ),+ }
 
         /// This dialect's table.
@@ -397,7 +402,7 @@ macro_rules! dialect {
                             },
                         )* };
                         $crate::dialect::no_more_attrs(name, &attrs)?;
-                        Ok(Op::$variant(op))
+                        Ok(Op::$variant(op.into()))
                     })+
                     _ => Err(format!("unknown op '{name}'")),
                 }
@@ -407,6 +412,7 @@ macro_rules! dialect {
 }
 pub(crate) use {
     arity, arity_get, arity_type, default_or_missing, default_text, dialect, print_unless_default,
+    stored,
 };
 
 /// A row with no flags, to fill up from.

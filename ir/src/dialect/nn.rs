@@ -408,12 +408,12 @@ dialect! { Nn;
         perm: Vec<u32>,
     } pure;
     /// y[i] = x[start + i·step] in each dimension; extents are y's. Steps may be negative.
-    Slice "nn.slice" (x: one Tensor) -> (y: one Tensor) {
+    Slice in Box "nn.slice" (x: one Tensor) -> (y: one Tensor) {
         start: Vec<u64>,
         step: Vec<i64>,
     } pure;
     /// x with `low[d]` elements before and `high[d]` after in dimension d.
-    Pad "nn.pad" (x: one Tensor) -> (y: one Tensor) {
+    Pad in Box "nn.pad" (x: one Tensor) -> (y: one Tensor) {
         low: Vec<u64>,
         high: Vec<u64>,
         mode: PadMode = PadMode::Constant,

@@ -6,7 +6,7 @@
 //! are those of the mathematical sum: whatever the order of the additions, and with `row_sums` or
 //! without, a wrapping 32-bit accumulator ends at the sum exactly when the range fits 32 bits.
 
-use crate::consts::const_tensor;
+use crate::consts::{const_tensor, shared_const};
 use crate::int_ops::{bounds, conv_of, conv_operand as operand, dtype_of, int_op};
 use qcc_ir::dialect::int::Op;
 use qcc_ir::{DType, Func, Module, OpId, Value};
@@ -38,23 +38,18 @@ impl AccRange {
 pub fn acc_range(m: &Module, f: &Func, op: OpId) -> Option<AccRange> {
     let conv = conv_of(f.kind(op))?;
     let operands = f.operands(op);
-    let w = const_tensor(m, f, operands[operand::W])?;
+    let w = shared_const(m, f, operands[operand::W])?;
     let bias = const_tensor(m, f, operands[operand::BIAS])?;
     let mut x = code_range(m, f, operands[operand::X])?;
     if conv.pad != [0; 4] {
         x = [x[0].min(conv.pad_value as i64), x[1].max(conv.pad_value as i64)];
     }
-    let n = conv.n_channels(w.shape());
+    let n = conv.n_channels(&w.shape);
     if n == 0 || bias.len() != n {
         return None;
     }
     // Σ of the weights above and below zero: x·w is largest at x's upper end where w > 0.
-    let mut weights = vec![[0i64; 2]; n];
-    conv.for_each_weight(&w, |c, code| {
-        let w = code - conv.w_zp as i64;
-        weights[c][0] += w.max(0);
-        weights[c][1] += w.min(0);
-    });
+    let weights = conv.weight_sums(&w);
     let [x_lo, x_hi] = x.map(|v| (v - conv.x_zp as i64) as i128);
     let ends = |(bias, [above, below]): (i64, [i64; 2])| {
         let (bias, above, below) = (bias as i128, above as i128, below as i128);

@@ -47,7 +47,7 @@ fn float_op(r: &mut Rewriter, op: OpId, kind: &Op, t: &Transposed) -> Sunk {
             Ok(one_operand(r, op, kind.into(), t))
         }
         Op::Pad(o) => {
-            let kind = nn::Pad { low: t.back(&o.low), high: t.back(&o.high), ..o.clone() };
+            let kind = nn::Pad { low: t.back(&o.low), high: t.back(&o.high), ..nn::Pad::clone(o) };
             Ok(one_operand(r, op, kind.into(), t))
         }
         Op::Gather(o) if r.shape(r.operand(op, 1)).len() == 1 => {

@@ -146,15 +146,14 @@ impl Steps {
             // ⌈a/M⌉ = ⌊(a + M − 1)/M⌋
             let a = i128::from(2 * from - 1) * (step / 2) + half + mantissa - 1;
             let (mut t, mut rest) = (a.div_euclid(mantissa) as i64, a.rem_euclid(mantissa) as i64);
-            for _ in from..=to {
-                thresholds.push(t as i32);
-                t += step_quotient;
+            thresholds.extend((from..to + 1).map(|_| {
+                let threshold = t as i32;
                 rest += step_rest;
-                if rest >= i64::from(m.mantissa) {
-                    rest -= i64::from(m.mantissa);
-                    t += 1;
-                }
-            }
+                let carry = i64::from(rest >= i64::from(m.mantissa));
+                rest -= carry * i64::from(m.mantissa);
+                t += step_quotient + carry;
+                threshold
+            }));
         };
         let level = |code: i32| i64::from(code) - i64::from(zp);
         let (from, to) = (level(first) + 1, level(last));

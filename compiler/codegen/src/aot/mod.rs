@@ -27,8 +27,8 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use object::{Object, ObjectSymbol};
+use qcc_ir::Bytes;
 use qcc_runtime::{CpuLevel, TensorDesc};
-use std::sync::Arc;
 use target_lexicon::Triple;
 
 /// What a compiled model looks like from outside.
@@ -160,7 +160,7 @@ fn define_runs(
 }
 
 /// The constants in their places, in `n_bytes` bytes.
-fn join(parts: Vec<Arc<[u8]>>, n_bytes: usize) -> Vec<u8> {
+fn join(parts: Vec<Bytes>, n_bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(n_bytes);
     for part in parts {
         out.resize(out.len().next_multiple_of(ALIGN), 0);

@@ -30,9 +30,9 @@ pub enum Engine {
 
 impl Engine {
     /// Makes what the engine needs.
-    pub fn build(kind: EngineKind, compiler: &Compiler, source: &Source) -> Result<Engine> {
+    pub fn build(kind: EngineKind, compiler: &Compiler, source: Source) -> Result<Engine> {
         Ok(match kind {
-            EngineKind::Jit => Engine::Jit(Box::new(compiler.compile(source)?.session())),
+            EngineKind::Jit => Engine::Jit(Box::new(compiler.compile_owned(source)?.session())),
             EngineKind::Interpreter => Engine::Interpreter,
             EngineKind::Aot => {
                 let target = Target::host(compiler.level());
@@ -42,7 +42,7 @@ impl Engine {
                 }
                 let (cpus, symbol) = ([Cpu::level(target.cpu)], SYMBOL.to_string());
                 let (build, remarks, _) =
-                    Build::lower(compiler, source.clone(), &cpus, target.triple, symbol)?;
+                    Build::lower(compiler, source, &cpus, target.triple, symbol)?;
                 let library = Library::load(build, compiler.thread_count())?;
                 Engine::Aot(Box::new(library), remarks)
             }

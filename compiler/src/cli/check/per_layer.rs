@@ -54,7 +54,7 @@ impl Check<'_> {
         let case = self.golden.cases(source)?[0];
         let inputs = self.golden.inputs(&case, source)?;
         let kind = self.args.engine_kind();
-        let got = Engine::build(kind, self.compiler, &exposed)?.run(&exposed, &inputs)?;
+        let got = Engine::build(kind, self.compiler, exposed.clone())?.run(&exposed, &inputs)?;
         let want = match kind {
             EngineKind::Interpreter => got.clone(),
             _ => Engine::Interpreter.run(&exposed, &inputs)?,
