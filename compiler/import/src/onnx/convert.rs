@@ -92,6 +92,8 @@ pub struct Converter<'a> {
     ranges: IndexMap<String, [i32; 2]>,
     /// Inputs and constants of floats that are computed with as float32.
     narrow_floats: IndexMap<String, data::OnnxType>,
+    /// The codes of those of them that have 4 or 8 bits.
+    small_codes: IndexMap<String, Value>,
 }
 
 /// Converts a model.
@@ -142,6 +144,7 @@ impl<'a> Converter<'a> {
             is_scratch: false,
             ranges: IndexMap::new(),
             narrow_floats: IndexMap::new(),
+            small_codes: IndexMap::new(),
         }
     }
 
@@ -197,13 +200,33 @@ impl<'a> Converter<'a> {
         let codes = self.func.add_arg(self.func.body, Type::tensor(shape, DType::U8));
         self.func.set_name(codes, name);
         self.func.input_names.push(name.to_string());
+        let v = self.decoded(name, codes, ty)?;
+        self.slots.insert(name.to_string(), Slot { bound: Bound::Value(v), value: None });
+        self.narrow_floats.insert(name.to_string(), ty);
+        self.small_codes.insert(name.to_string(), codes);
+        Ok(())
+    }
+
+    /// The numbers that codes of a type stand for.
+    pub(super) fn decoded(
+        &mut self,
+        name: &str,
+        codes: Value,
+        ty: data::OnnxType,
+    ) -> Result<Value, String> {
         let number = ty.number_of().ok_or("it has no codes")?;
         let all: Vec<f32> = (0..=255).map(number).collect();
         let table = self.floats(&format!("{name}.{ty}"), &all, &[256])?;
-        let v = self.emit_f32(nn::Gather { axis: 0 }, &[table, codes], shape)?;
-        self.slots.insert(name.to_string(), Slot { bound: Bound::Value(v), value: None });
-        self.narrow_floats.insert(name.to_string(), ty);
-        Ok(())
+        let shape = self.shape(codes);
+        self.emit_f32(nn::Gather { axis: 0 }, &[table, codes], &shape)
+    }
+
+    /// Notes that the node's output is of a type of 4 or 8 bits, and its codes.
+    pub(super) fn note_codes(&mut self, node: &Node, ty: data::OnnxType, codes: Value) {
+        if let Some(name) = node.proto.output.first() {
+            self.narrow_floats.insert(name.clone(), ty);
+            self.small_codes.insert(name.clone(), codes);
+        }
     }
 
     fn nodes(&mut self, plan: &[Planned]) -> Result<(), ImportError> {
@@ -247,12 +270,8 @@ impl<'a> Converter<'a> {
                 Some(_) => all_known = false,
             }
         }
-        if &*node.op == "CastLike"
-            && let Some(ty) = self.narrow_float(node, 1)
-        {
-            return Err(format!("casts to {ty} are not supported"));
-        }
-        if all_known && !self.is_scratch && ops::folds(&node.op) && self.fold(node)? {
+        let is_small = ops::small_float(self, node)?.is_some();
+        if all_known && !is_small && !self.is_scratch && ops::folds(&node.op) && self.fold(node)? {
             return Ok(());
         }
         let convert = ops::find(&node.op);
@@ -269,6 +288,12 @@ impl<'a> Converter<'a> {
             };
             let ty = output.ty.as_ref().and_then(|t| t.tensor.as_ref());
             let ty = data::OnnxType(ty.map_or(0, |t| t.elem_type));
+            let codes = self.small_codes.get(&output.name).copied();
+            if let Some(codes) = codes.filter(|_| ty.number_of().is_some()) {
+                results.push(codes);
+                self.func.output_names.push(output.name.clone());
+                continue;
+            }
             if ty.is_narrow_float() {
                 let fix = "cast it to float32 in the model";
                 let what = format!("an output of {ty} is not supported");

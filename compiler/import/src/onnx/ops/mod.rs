@@ -16,8 +16,9 @@ mod resize;
 mod scatter;
 mod shape;
 mod slices;
+mod small_floats;
 
-pub use shape::cast_range;
+pub use shape::{cast_range, small_float};
 
 use super::convert::Converter;
 use super::node::Node;

@@ -4,6 +4,7 @@ use super::super::convert::{Bound, Converter, Dequant, Known};
 use super::super::data::OnnxType;
 use super::super::node::Node;
 use super::Table;
+use super::small_floats::Rounding;
 use crate::shapes;
 use qcc_ir::dialect::nn::{self, UnaryFn};
 use qcc_ir::dialect::quant;
@@ -125,9 +126,6 @@ impl Converter<'_> {
 
 /// The type of the codes that a QuantizeLinear makes.
 fn storage_of_output(c: &mut Converter, node: &Node) -> Result<(DType, Option<[i32; 2]>), String> {
-    if let Some(ty) = c.narrow_float(node, 2) {
-        return Err(format!("codes of {ty} are not supported"));
-    }
     if node.input(2).is_some() {
         return c.storage(node, 2);
     }
@@ -155,6 +153,20 @@ fn axis_of(node: &Node) -> Result<i64, String> {
 
 fn quantize(c: &mut Converter, node: &Node) -> Result<(), String> {
     let shape = c.shape_of(node, 0)?;
+    let ty = match c.narrow_float(node, 2) {
+        Some(ty) => ty,
+        None => OnnxType(node.int("output_dtype", 0)? as i32),
+    };
+    if ty.number_of().is_some() {
+        let x = c.float(node, 0)?;
+        let scale = c.float(node, 1)?;
+        let scale = spread(c, node, scale, &shape)?;
+        let x = c.emit_f32(nn::Div { act: Act::None }, &[x, scale], &shape)?;
+        // The zero point, which is 0, makes 0 of −0.
+        let (saturate, signs_zero) = (node.flag("saturate", true)?, node.input(2).is_none());
+        let y = c.rounded(node, x, &Rounding { ty, saturate, signs_zero })?;
+        return c.done(node, y);
+    }
     let (storage, range) = storage_of_output(c, node)?;
     if !storage.is_int() {
         return Err(format!("codes of {storage} are not supported"));

@@ -5,6 +5,7 @@ use super::super::data::{self, OnnxType};
 use super::super::eval;
 use super::super::node::Node;
 use super::Table;
+use super::small_floats::Rounding;
 use crate::shapes;
 use qcc_ir::dialect::nn::{self, IntFn};
 use qcc_ir::{DType, Elem, TensorType, Value};
@@ -131,12 +132,44 @@ pub fn cast_range(c: &mut Converter, node: &Node) -> Result<Option<[i32; 2]>, St
     }
 }
 
+/// The type that a cast rounds to, if it has 4 or 8 bits.
+pub fn small_float(c: &mut Converter, node: &Node) -> Result<Option<OnnxType>, String> {
+    let ty = match &*node.op {
+        "Cast" => Some(OnnxType(node.int("to", 0)? as i32)),
+        "CastLike" => c.narrow_float(node, 1),
+        _ => None,
+    };
+    match ty {
+        Some(ty) if ty.is_narrow_float() && ty.number_of().is_none() => {
+            Err(format!("casts to {ty} are not supported"))
+        }
+        ty => Ok(ty.filter(|ty| ty.number_of().is_some())),
+    }
+}
+
+fn to_small_float(c: &mut Converter, node: &Node, ty: OnnxType) -> Result<(), String> {
+    let mut x = c.plain_input(node, 0)?;
+    if c.elem(x) != Elem::Plain(DType::F32) {
+        let shape = c.shape(x);
+        x = c.emit_f32(nn::Cast {}, &[x], &shape)?;
+    }
+    let saturate = node.flag("saturate", true)?;
+    let y = c.rounded(node, x, &Rounding { ty, saturate, signs_zero: true })?;
+    c.done(node, y)
+}
+
 fn cast(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if let Some(ty) = small_float(c, node)? {
+        return to_small_float(c, node, ty);
+    }
     let to = OnnxType(node.int("to", 0)? as i32);
     cast_to(c, node, eval::constant_dtype(to)?)
 }
 
 fn cast_like(c: &mut Converter, node: &Node) -> Result<(), String> {
+    if let Some(ty) = small_float(c, node)? {
+        return to_small_float(c, node, ty);
+    }
     let to = match c.bound(node, 1)?.ok_or("input 1 is missing")? {
         Bound::Known(k) => k.tensor.dtype(),
         Bound::Value(v) => c.elem(v).storage(),
