@@ -23,9 +23,11 @@ fn type_for(is: Is) -> Type {
     }
 }
 
-/// A value that differs from the attribute's default.
-fn attr_for(spec: &AttrSpec, data: DataId) -> Attr {
-    let count = spec.default.map_or(2, |d| d.split(',').count());
+/// A value that differs from the attribute's default. Tables do not say how long a list without one
+/// is: tiles have two extents, all others `dims`.
+fn attr_for(spec: &AttrSpec, data: DataId, dims: usize) -> Attr {
+    let without = if ["panel", "block"].contains(&spec.name) { 2 } else { dims };
+    let count = spec.default.map_or(without, |d| d.split(',').count());
     match spec.ty {
         "bool" => Attr::Bool(true),
         "f32" => Attr::Float(f64::from(0.3f32)),
@@ -33,6 +35,8 @@ fn attr_for(spec: &AttrSpec, data: DataId) -> Attr {
         "string" => Attr::Str("a \"quoted\"\\\n\u{1}é".to_string()),
         "@data" => Attr::Data(data),
         "dtype" => Attr::Word("i16".to_string()),
+        "kernel" => Attr::Str("blocks 512 2x4 of 3".to_string()),
+        "forms" => Attr::Str("relu_fma:64 exact:96".to_string()),
         t if t.ends_with("; N]") => Attr::Ints((0..count as i64).map(|i| i + 7).collect()),
         t if t.starts_with('[') => Attr::Ints(vec![3, 5]),
         t if ["i32", "i64", "u32", "u64"].contains(&t) => Attr::Int(6),
@@ -58,8 +62,11 @@ impl Gen {
 
     fn op(&mut self, spec: &OpSpec, many: usize, loc: LocId) {
         let data = self.m.data.keys().next().unwrap();
-        let attrs = spec.attrs.iter().map(|a| (a.name.to_string(), attr_for(a, data))).collect();
-        let kind = OpKind::from_attrs(spec.name, attrs).unwrap();
+        let made = |dims| {
+            let attr = |a: &AttrSpec| (a.name.to_string(), attr_for(a, data, dims));
+            OpKind::from_attrs(spec.name, spec.attrs.iter().map(attr).collect())
+        };
+        let kind = made(2).or_else(|_| made(3)).or_else(|_| made(4)).unwrap();
         let operand_types = self.values(spec.operands, many);
         let results = self.values(spec.results, many);
         let operands: Vec<Value> =
