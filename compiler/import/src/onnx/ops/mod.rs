@@ -1,5 +1,6 @@
 //! One converter per operator: from a node to ops, its outputs bound to what they stand for.
 
+mod attention;
 mod conv;
 mod einsum;
 mod elementwise;
@@ -28,7 +29,8 @@ pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 /// Operators and their converters.
 type Table = &'static [(&'static str, Convert)];
 
-const TABLES: [Table; 15] = [
+const TABLES: [Table; 16] = [
+    attention::OPS,
     conv::OPS,
     einsum::OPS,
     elementwise::OPS,
