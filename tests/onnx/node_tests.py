@@ -1,4 +1,4 @@
-"""Writes the node tests of the `onnx` package in a form that tests/onnx_node_tests.rs reads.
+"""Writes the node tests and light networks of the `onnx` package in a form that tests/onnx_node_tests.rs reads.
 
     python -m venv v && v/bin/pip install onnx==1.23.2 numpy && v/bin/python node_tests.py OUT
 
@@ -11,7 +11,7 @@ an input of the graph, also what a real model has as constants, so each is writt
     OUT/<test>/case.npz         arrays case<k>_in:<name>, case<k>_out<j>, and rtol, atol
 
 Elements that qcc lacks are stored in the next wider type: int4 as int8, float16 as float32, uint32 as int64;
-floats of 8 bits or less as their codes, one a byte. What is no tensor (sequences, optional values, strings) is left out. OUT/tests.txt is written last: the
+floats of 8 bits or less as their codes, one a byte. Networks have no more than the first form. What is no tensor (sequences, optional values, strings) is left out. OUT/tests.txt is written last: the
 package's version, and for each test its name and its operator.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
+from onnx.backend.test.runner import Runner
 
 WIDER = {"float16": "float32", "bfloat16": "float32", "uint32": "int64", "uint64": "int64"}
 PLAIN = {"float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "int64", "bool"}
@@ -105,15 +106,33 @@ def operators(cases):
     return ops
 
 
+def write_network(path, folder):
+    """A network of a real topology, its weights all alike, on the input that onnx's own runner gives it."""
+    model = onnx.load(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "run_time.onnx")
+    arrays = {"rtol": np.float64(1e-3), "atol": np.float64(1e-7)}
+    known = {t.name for t in model.graph.initializer}
+    for info in model.graph.input:
+        if info.name not in known:
+            arrays[f"case0_in:{info.name}"] = Runner.generate_dummy_data(info, random=False)
+    output = onnx.load_tensor(str(path.with_name(path.stem + "_output_0.pb")))
+    np.savez(folder / "case.npz", case0_out0=numpy_helper.to_array(output), **arrays)
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     warnings.simplefilter("ignore")
     cases = load_model_tests(kind="node")
     for case in cases:
         write(case, out / case.name)
+    networks = sorted(pathlib.Path(onnx.__file__).parent.glob("backend/test/data/light/*.onnx"))
+    for path in networks:
+        write_network(path, out / path.stem)
     lines = [f"onnx {onnx.__version__}"] + [f"{name} {op}" for name, op in operators(cases).items()]
+    lines += [f"{path.stem} Network" for path in networks]
     (out / "tests.txt").write_text("\n".join(lines) + "\n")
-    print(f"{len(cases)} node tests of onnx {onnx.__version__} in {out}")
+    print(f"{len(cases)} node tests and {len(networks)} networks of onnx {onnx.__version__} in {out}")
 
 
 if __name__ == "__main__":

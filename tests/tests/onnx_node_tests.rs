@@ -1,4 +1,5 @@
-//! The node tests of the `onnx` package: each operator's examples with their outputs.
+//! The node tests of the `onnx` package, each operator's examples with their outputs, and its light
+//! networks: real topologies with weights that are all alike, run as code only.
 //!
 //! `tests/onnx/node_tests.py` writes them (`.ci/run` calls it) to `target/onnx-node-tests`, or
 //! wherever `QCC_ONNX_NODE_TESTS` says; without them the test is shown as ignored. A test's model
@@ -34,6 +35,9 @@ const QUANTIZED: [&str; 7] = [
     "QuantizeLinear",
 ];
 
+/// What stands for an operator in whole networks.
+const NETWORK: &str = "Network";
+
 /// What came of a test.
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
@@ -68,7 +72,7 @@ fn run(test: &NodeTest) -> Outcome {
         if !path.exists() {
             continue;
         }
-        match catch_unwind(AssertUnwindSafe(|| run_form(&path, &arrays))) {
+        match catch_unwind(AssertUnwindSafe(|| run_form(&path, &arrays, test.op != NETWORK))) {
             Ok(Ok(())) => _ = passed.get_or_insert(k),
             Ok(Err(Outcome::Refused(why))) => refused[k] = Some(why),
             Ok(Err(Outcome::Fail(why))) => return Outcome::Fail(format!("{form}: {why}")),
@@ -85,7 +89,7 @@ fn run(test: &NodeTest) -> Outcome {
     }
 }
 
-fn run_form(path: &Path, arrays: &Arrays) -> Result<(), Outcome> {
+fn run_form(path: &Path, arrays: &Arrays, interpreted: bool) -> Result<(), Outcome> {
     let compiler = Compiler::new();
     let source = compiler.read(path).map_err(|e| refusal(&e))?;
     let model = compiler.compile(&source).map_err(|e| refusal(&e))?;
@@ -94,15 +98,18 @@ fn run_form(path: &Path, arrays: &Arrays) -> Result<(), Outcome> {
         let input = |d: &qcc::TensorDesc| Ok(find(format!("case{k}_in:{}", d.name))?.clone());
         let inputs: Vec<Tensor> =
             source.inputs.iter().map(input).collect::<Result<_, Outcome>>()?;
-        let expected = qcc::interpret(&source.module, &inputs).map_err(Outcome::Fail)?;
-        let got = run_jit(&model, &inputs).map_err(|e| Outcome::Fail(e.to_string()))?;
-        for (j, (expected, got)) in expected.iter().zip(&got).enumerate() {
-            let golden = find(format!("case{k}_out{j}"))?;
-            close(expected, golden, arrays)
-                .map_err(|e| Outcome::Fail(format!("output {j}: {e}")))?;
-            close(got, golden, arrays)
-                .map_err(|e| Outcome::Fail(format!("code, output {j}: {e}")))?;
+        let check = |what: &str, outputs: &[Tensor]| {
+            for (j, output) in outputs.iter().enumerate() {
+                let golden = find(format!("case{k}_out{j}"))?;
+                close(output, golden, arrays)
+                    .map_err(|e| Outcome::Fail(format!("{what}output {j}: {e}")))?;
+            }
+            Ok::<(), Outcome>(())
+        };
+        if interpreted {
+            check("", &qcc::interpret(&source.module, &inputs).map_err(Outcome::Fail)?)?;
         }
+        check("code, ", &run_jit(&model, &inputs).map_err(|e| Outcome::Fail(e.to_string()))?)?;
     }
     Ok(())
 }
@@ -170,12 +177,13 @@ fn report(version: &str, results: &[(&NodeTest, Outcome)]) -> String {
     let rows = rows(results);
     let imported = |op: &str| op.split('+').all(|op| qcc_import::onnx::supported().contains(&op));
     let is_quantized = |op: &str| QUANTIZED.contains(&op);
-    let groups: [(&str, Vec<(&String, &Row)>); 3] = [
+    let groups: [(&str, Vec<(&String, &Row)>); 4] = [
+        ("Whole networks", pick(&rows, |op| op == NETWORK)),
         ("Operators on quantized tensors", pick(&rows, is_quantized)),
         ("Other operators that qcc imports", pick(&rows, |op| !is_quantized(op) && imported(op))),
         (
             "Operators that qcc does not import",
-            pick(&rows, |op| !is_quantized(op) && !imported(op)),
+            pick(&rows, |op| op != NETWORK && !is_quantized(op) && !imported(op)),
         ),
     ];
     let mut out = String::from("# ONNX node tests\n\n");
@@ -188,12 +196,16 @@ fn report(version: &str, results: &[(&NodeTest, Outcome)]) -> String {
     out += "computes and gives as float32). A test passes **at run time** with all inputs\n";
     out += "given at run time, **with parameters** when all but the first are constants, as in real models, and\n";
     out += "**at import** when the whole node is constant and leaves no op. No test gives a wrong output; a test that\n";
-    out += "does not pass is refused, for the reason stated.\n\n";
+    out += "does not pass is refused, for the reason stated. Whole networks are those of the package's folder `light`\n";
+    out += "(AlexNet, DenseNet, Inception v1 and v2, ResNet, ShuffleNet, SqueezeNet, VGG, ZFNet), run as code only.\n\n";
     out += "| | tests | at run time | with parameters | at import | refused |\n|---|---|---|---|---|---|\n";
     for (title, rows) in &groups {
         line(&mut out, title, &sum(rows));
     }
     for (title, rows) in &groups {
+        if *title == "Whole networks" {
+            continue;
+        }
         write!(out, "\n## {title}\n\n").expect("a string takes it");
         if *title == "Operators that qcc does not import" {
             let all: Vec<String> =

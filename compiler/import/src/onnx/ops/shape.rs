@@ -65,18 +65,25 @@ fn constant(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.bind(node, 0, bound)
 }
 
+/// Elements of a constant filled at import; larger ones are filled at run time.
+const MAX_FILLED: usize = 1 << 24;
+
 fn constant_of_shape(c: &mut Converter, node: &Node) -> Result<(), String> {
     let shape = c.ints(node, 0)?.ok_or("input 0 is missing")?;
     let shape = data::extents(&shape)?;
-    if shape.iter().product::<usize>() > 1 << 24 {
-        return Err(format!("a constant of shape {shape:?} is too large"));
-    }
     let value = match node.tensor("value")? {
         Some(t) => data::decode(t, c.folder())?,
         None => Tensor::zeros(DType::F32, [1]),
     };
     if value.len() != 1 {
         return Err("its value is not one number".into());
+    }
+    if shape.iter().product::<usize>() > MAX_FILLED {
+        let name = node.proto.output.first().cloned().unwrap_or_default();
+        let one = c.constant(&name, &value, Elem::Plain(value.dtype()))?;
+        let wide: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+        let y = c.emit_like(nn::Broadcast {}, one, &wide)?;
+        return c.done(node, y);
     }
     let mut t = Tensor::try_zeros(value.dtype(), shape).map_err(|e| e.to_string())?;
     let n = value.bytes().len();

@@ -5,6 +5,7 @@ use super::super::node::Node;
 use super::Table;
 use crate::shapes;
 use qcc_ir::dialect::nn::{self, PadMode};
+use qcc_ir::{DType, Value};
 
 pub const OPS: Table = &[("Gather", gather), ("Pad", pad), ("Slice", slice), ("Split", split)];
 
@@ -106,6 +107,32 @@ fn gather(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.done(node, y)
 }
 
+/// The tensor repeated in all directions, by gathering slices along each padded axis.
+fn wrapped(
+    c: &mut Converter,
+    node: &Node,
+    mut x: Value,
+    [low, high]: [&[i64]; 2],
+) -> Result<(), String> {
+    for d in 0..low.len() {
+        let mut shape = c.shape(x);
+        let n = shape[d] as i64;
+        if (low[d], high[d]) == (0, 0) {
+            continue;
+        }
+        if n == 0 {
+            return Err("an empty tensor cannot be repeated".into());
+        }
+        let all: Vec<i64> = (-low[d]..n + high[d]).map(|i| i.rem_euclid(n)).collect();
+        shape[d] = all.len() as u64;
+        shapes::check_size(&shape)?;
+        let all = c.integers(node, &all, &[shape[d]], DType::I64)?;
+        let ty = c.tensor_type(x).with_shape(&shape);
+        x = c.emit(nn::Gather { axis: d as u32 }, &[x, all], ty)?;
+    }
+    c.done(node, x)
+}
+
 fn pad(c: &mut Converter, node: &Node) -> Result<(), String> {
     let mut x = c.any(node, 0)?;
     let own = c.shape(x);
@@ -133,6 +160,7 @@ fn pad(c: &mut Converter, node: &Node) -> Result<(), String> {
         "constant" => PadMode::Constant,
         "reflect" => PadMode::Reflect,
         "edge" => PadMode::Edge,
+        "wrap" => return wrapped(c, node, x, [&low, &high]),
         other => return Err(format!("mode '{other}' is not supported")),
     };
     // Negative padding cuts.
