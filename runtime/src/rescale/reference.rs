@@ -74,6 +74,9 @@ pub(super) struct Output {
     pub hi: i32,
 }
 
+/// Thresholds computed side by side.
+const LANES: usize = 8;
+
 /// Zero points beyond this are refused: adding one must not wrap.
 const MAX_ZERO_POINT: i32 = 1 << 24;
 
@@ -128,7 +131,8 @@ impl Steps {
 
     /// With n = −shift ≥ 1, `(x·M + 2^30 + 2^(30+n) − [x<0]·2^31) >> (31+n)` reaches level k where
     /// x ≥ ⌈((2k − 1)·2^(30+n) − 2^30)/M⌉, and for k ≤ 0 (negative x, or 0) where
-    /// x ≥ ⌈((2k − 1)·2^(30+n) + 2^30)/M⌉. Next levels are a constant apart: one division each way.
+    /// x ≥ ⌈((2k − 1)·2^(30+n) + 2^30)/M⌉. Next levels are a constant apart: one division each way,
+    /// and lanes that leap over each other's levels instead of waiting for each other.
     fn of_closed_form(
         m: Multiplier,
         zp: i32,
@@ -141,19 +145,37 @@ impl Steps {
         let (mantissa, n) = (i128::from(m.mantissa), -m.shift);
         let step = 1i128 << (31 + n);
         let (step_quotient, step_rest) = ((step / mantissa) as i64, (step % mantissa) as i64);
-        let mut thresholds = Vec::with_capacity((i64::from(last) - i64::from(first)) as usize);
+        let leap = step * LANES as i128;
+        let (leap_quotient, leap_rest) = ((leap / mantissa) as u32, (leap % mantissa) as u32);
+        let divisor = m.mantissa as u32;
+        let n = (i64::from(last) - i64::from(first)) as usize;
+        let mut thresholds = Vec::with_capacity(n + 2 * LANES);
         let mut levels = |from: i64, to: i64, half: i128| {
             // ⌈a/M⌉ = ⌊(a + M − 1)/M⌋
             let a = i128::from(2 * from - 1) * (step / 2) + half + mantissa - 1;
             let (mut t, mut rest) = (a.div_euclid(mantissa) as i64, a.rem_euclid(mantissa) as i64);
-            thresholds.extend((from..to + 1).map(|_| {
-                let threshold = t as i32;
+            // Thresholds are of i32: low bits say it all, and `rest` + `rest` fits u32.
+            let lane = |_| {
+                let lane = (t as u32, rest as u32);
                 rest += step_rest;
                 let carry = i64::from(rest >= i64::from(m.mantissa));
                 rest -= carry * i64::from(m.mantissa);
                 t += step_quotient + carry;
-                threshold
-            }));
+                lane
+            };
+            let mut lanes: [(u32, u32); LANES] = std::array::from_fn(lane);
+            let n = (to + 1 - from).max(0) as usize;
+            let end = thresholds.len() + n;
+            for _ in 0..n.div_ceil(LANES) {
+                thresholds.extend(lanes.map(|(t, _)| t as i32));
+                for (t, rest) in &mut lanes {
+                    let sum = *rest + leap_rest;
+                    let carry = sum >= divisor;
+                    *rest = if carry { sum - divisor } else { sum };
+                    *t = t.wrapping_add(leap_quotient).wrapping_add(u32::from(carry));
+                }
+            }
+            thresholds.truncate(end);
         };
         let level = |code: i32| i64::from(code) - i64::from(zp);
         let (from, to) = (level(first) + 1, level(last));
