@@ -73,6 +73,13 @@ fn einsums_are_products_and_sums() {
 }
 
 #[test]
+fn a_branch_is_chosen_at_import_or_selected_at_run_time() {
+    let found = ops(&run("branches"));
+    let count = |name: &str| found.iter().filter(|n| **n == name).count();
+    assert_eq!(count("nn.select"), 1, "{found:?}");
+}
+
+#[test]
 fn masks_and_positions_are_computed_at_run_time() {
     let found = ops(&run("masks"));
     for op in ["nn.compare", "nn.int_binary", "nn.cum_sum", "nn.select", "nn.top_k"] {
@@ -164,7 +171,17 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
 #[test]
 fn damaged_files_give_modules_or_errors() {
     let cases = std::env::var("QCC_FUZZ_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(300);
-    for name in ["conv_bn", "conv_1d_transposed", "shapes", "qdq", "function", "opset10"] {
+    let names = [
+        "conv_bn",
+        "conv_1d_transposed",
+        "einsum",
+        "masks",
+        "branches",
+        "shapes",
+        "qdq",
+        "function",
+    ];
+    for name in names.into_iter().chain(["opset10"]) {
         let whole = std::fs::read(folder().join(format!("{name}.onnx"))).expect("a model");
         for seed in 0..cases {
             let (mut bytes, mut random) = (whole.clone(), Random(seed));

@@ -220,9 +220,34 @@ def masks():
     write("masks", m, np.array([[5, 3, 9, 0, 0, 0], [1, 2, 0, 4, 5, 6]]))
 
 
+def branches():
+    """One If whose condition the shape decides, and one that only the run does; they reuse names."""
+    out = lambda: [h.make_tensor_value_info("r", T.FLOAT, None)]
+    k = nh.from_array(np.float32(3), "k")
+    double = h.make_graph([h.make_node("Mul", ["x", "k"], ["r"])], "double", [], out(), [k])
+    again = h.make_graph(
+        [h.make_node("If", ["is_wide"], ["r"], then_branch=double, else_branch=double)], "again", [], out())
+    less = h.make_graph([h.make_node("Sub", ["x", "one"], ["t"]), h.make_node("Exp", ["t"], ["r"])],
+                        "less", [], out())
+    squeeze = h.make_graph([h.make_node("Squeeze", ["x"], ["r"])], "squeeze", [], out())
+    nodes = [
+        h.make_node("Size", ["x"], ["size"]),
+        h.make_node("Greater", ["size", "few"], ["is_wide"]),
+        h.make_node("If", ["is_wide"], ["a"], then_branch=less, else_branch=squeeze),
+        h.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        h.make_node("Greater", ["sum", "one"], ["is_large"]),
+        h.make_node("If", ["is_large"], ["b"], then_branch=again, else_branch=less),
+        h.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    c = dict(few=np.array(2), one=np.float32(1))
+    m = model(nodes, [("x", T.FLOAT, [2, 3])], [("y", T.FLOAT, None)], c, 17)
+    write("branches", m, real(2, 3))
+
+
 if __name__ == "__main__":
     for f in (conv_bn, conv_1d_transposed, shapes, qdq, function, opset10, bad):
         f()
     external("external", "external.bin")
     einsum()
     masks()
+    branches()

@@ -7,11 +7,12 @@
 
 use super::data;
 use super::functions::{self, Planned};
+use super::narrow::Narrow;
 use super::node::{Node, display_name, qualified};
 use super::{eval, inputs, ops, proto};
 use crate::{ImportError, ImportOptions, Problem, shapes};
 use indexmap::IndexMap;
-use qcc_ir::dialect::{core, nn, quant};
+use qcc_ir::dialect::{core, quant};
 use qcc_ir::{
     DType, Elem, Func, FuncKind, Level, LocId, Module, Numerics, OpKind, QuantType, TensorType,
     Type, Value, interp,
@@ -70,10 +71,10 @@ pub enum Bound {
     Broken,
 }
 
-struct Slot {
-    bound: Bound,
+pub(super) struct Slot {
+    pub(super) bound: Bound,
     /// The value that stands for a constant in the function, once one was needed.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
 }
 
 /// A function under construction.
@@ -82,18 +83,14 @@ pub struct Converter<'a> {
     folder: Option<&'a Path>,
     pub(super) module: Module,
     pub(super) func: Func,
-    slots: IndexMap<String, Slot>,
+    pub(super) slots: IndexMap<String, Slot>,
     /// The node being converted.
     pub(super) loc: LocId,
     folded_bytes: usize,
     /// Inside a scratch function nothing is folded: it is what folds.
     is_scratch: bool,
-    /// Smallest and largest code of inputs of a type narrower than its storage (int4).
-    ranges: IndexMap<String, [i32; 2]>,
-    /// Inputs and constants of floats that are computed with as float32.
-    narrow_floats: IndexMap<String, data::OnnxType>,
-    /// The codes of those of them that have 4 or 8 bits.
-    small_codes: IndexMap<String, Value>,
+    /// What is of a type narrower than what it is stored as.
+    pub(super) narrow: Narrow,
 }
 
 /// Converts a model.
@@ -142,9 +139,7 @@ impl<'a> Converter<'a> {
             loc: LocId(0),
             folded_bytes: 0,
             is_scratch: false,
-            ranges: IndexMap::new(),
-            narrow_floats: IndexMap::new(),
-            small_codes: IndexMap::new(),
+            narrow: Narrow::default(),
         }
     }
 
@@ -181,52 +176,13 @@ impl<'a> Converter<'a> {
             };
             let v = self.func.add_arg(self.func.body, Type::tensor(&shape, dtype));
             if let Some(range) = ty.narrow_range() {
-                self.ranges.insert(input.name.clone(), range);
+                self.narrow.ranges.insert(input.name.clone(), range);
             }
             self.func.set_name(v, &input.name);
             self.func.input_names.push(input.name.clone());
             self.slots.insert(input.name.clone(), Slot { bound: Bound::Value(v), value: None });
         }
         if problems.is_empty() { Ok(()) } else { Err(ImportError { problems }) }
-    }
-
-    /// An input of floats of 4 or 8 bits: given as its codes, one a byte, and looked up.
-    fn coded_input(
-        &mut self,
-        name: &'a str,
-        ty: data::OnnxType,
-        shape: &[u64],
-    ) -> Result<(), String> {
-        let codes = self.func.add_arg(self.func.body, Type::tensor(shape, DType::U8));
-        self.func.set_name(codes, name);
-        self.func.input_names.push(name.to_string());
-        let v = self.decoded(name, codes, ty)?;
-        self.slots.insert(name.to_string(), Slot { bound: Bound::Value(v), value: None });
-        self.narrow_floats.insert(name.to_string(), ty);
-        self.small_codes.insert(name.to_string(), codes);
-        Ok(())
-    }
-
-    /// The numbers that codes of a type stand for.
-    pub(super) fn decoded(
-        &mut self,
-        name: &str,
-        codes: Value,
-        ty: data::OnnxType,
-    ) -> Result<Value, String> {
-        let number = ty.number_of().ok_or("it has no codes")?;
-        let all: Vec<f32> = (0..=255).map(number).collect();
-        let table = self.floats(&format!("{name}.{ty}"), &all, &[256])?;
-        let shape = self.shape(codes);
-        self.emit_f32(nn::Gather { axis: 0 }, &[table, codes], &shape)
-    }
-
-    /// Notes that the node's output is of a type of 4 or 8 bits, and its codes.
-    pub(super) fn note_codes(&mut self, node: &Node, ty: data::OnnxType, codes: Value) {
-        if let Some(name) = node.proto.output.first() {
-            self.narrow_floats.insert(name.clone(), ty);
-            self.small_codes.insert(name.clone(), codes);
-        }
     }
 
     fn nodes(&mut self, plan: &[Planned]) -> Result<(), ImportError> {
@@ -288,7 +244,7 @@ impl<'a> Converter<'a> {
             };
             let ty = output.ty.as_ref().and_then(|t| t.tensor.as_ref());
             let ty = data::OnnxType(ty.map_or(0, |t| t.elem_type));
-            let codes = self.small_codes.get(&output.name).copied();
+            let codes = self.narrow.codes.get(&output.name).copied();
             if let Some(codes) = codes.filter(|_| ty.number_of().is_some()) {
                 results.push(codes);
                 self.func.output_names.push(output.name.clone());
@@ -369,7 +325,7 @@ impl<'a> Converter<'a> {
     // ---- names ----
 
     /// What `name` stands for.
-    fn lookup(&mut self, name: &str) -> Result<Bound, String> {
+    pub(super) fn lookup(&mut self, name: &str) -> Result<Bound, String> {
         if let Some(slot) = self.slots.get(name) {
             return Ok(slot.bound.clone());
         }
@@ -379,7 +335,7 @@ impl<'a> Converter<'a> {
         let ty = data::OnnxType(t.data_type);
         let range = ty.narrow_range();
         if ty.is_narrow_float() {
-            self.narrow_floats.insert(name.to_string(), ty);
+            self.narrow.floats.insert(name.to_string(), ty);
         }
         let bound = Bound::Known(Known { tensor: Arc::new(tensor), range });
         self.slots.insert(name.to_string(), Slot { bound: bound.clone(), value: None });
@@ -387,7 +343,7 @@ impl<'a> Converter<'a> {
     }
 
     /// The value of a name, which for a constant is made on first use.
-    fn value_of(&mut self, name: &str, bound: Bound) -> Result<Value, String> {
+    pub(super) fn value_of(&mut self, name: &str, bound: Bound) -> Result<Value, String> {
         if let Some(v) = self.slots.get(name).and_then(|s| s.value) {
             return Ok(v);
         }
@@ -445,29 +401,6 @@ impl<'a> Converter<'a> {
             None => Err(format!("input {i} ('{name}') must be known when the model is compiled")),
         }
     }
-    /// Smallest and largest code of input `i`, if its type is narrower than its storage.
-    pub(super) fn range_of(&mut self, node: &Node, i: usize) -> Result<Option<[i32; 2]>, String> {
-        Ok(match self.bound(node, i)? {
-            Some(Bound::Known(k)) => k.range,
-            _ => node.input(i).and_then(|name| self.ranges.get(name)).copied(),
-        })
-    }
-    /// Notes the smallest and largest code of the node's output.
-    pub(super) fn note_range(&mut self, node: &Node, range: [i32; 2]) {
-        if let Some(name) = node.proto.output.first() {
-            self.ranges.insert(name.clone(), range);
-        }
-    }
-    /// The type of input `i` if it is an input or constant of floats narrower than float32.
-    pub(super) fn narrow_float(&self, node: &Node, i: usize) -> Option<data::OnnxType> {
-        node.input(i).and_then(|name| self.narrow_floats.get(name)).copied()
-    }
-    /// Notes that an output of the node is such a constant.
-    pub(super) fn note_narrow_float(&mut self, node: &Node, ty: data::OnnxType) {
-        if let Some(name) = node.proto.output.first().filter(|_| ty.is_narrow_float()) {
-            self.narrow_floats.insert(name.clone(), ty);
-        }
-    }
     /// Extents of input `i`, whatever it stands for.
     pub(super) fn shape_of(&mut self, node: &Node, i: usize) -> Result<Vec<u64>, String> {
         match self.bound(node, i)?.ok_or_else(|| format!("input {i} is missing"))? {
@@ -476,6 +409,22 @@ impl<'a> Converter<'a> {
             Bound::Value(v) => Ok(self.shape(v)),
             Bound::Broken => Err(format!("input {i} could not be converted")),
         }
+    }
+
+    /// How many names there are.
+    pub(super) fn names(&self) -> usize {
+        self.slots.len()
+    }
+    /// A name inside a branch.
+    pub(super) fn define(&mut self, name: &str, bound: Bound) -> Result<(), String> {
+        match self.slots.insert(name.to_string(), Slot { bound, value: None }) {
+            Some(_) => Err(format!("'{name}' exists already")),
+            None => Ok(()),
+        }
+    }
+    /// Forgets all names but the first `n`.
+    pub(super) fn forget(&mut self, n: usize) {
+        self.slots.truncate(n);
     }
 
     /// Says what output `j` of the node is.

@@ -10,6 +10,7 @@ mod data;
 mod eval;
 mod functions;
 mod inputs;
+mod narrow;
 mod node;
 mod ops;
 mod proto;

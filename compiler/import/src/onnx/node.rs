@@ -90,6 +90,10 @@ impl Node<'_> {
                 .map_err(|_| format!("attribute '{name}' is not text")),
         }
     }
+    /// A graph.
+    pub fn graph(&self, name: &str) -> Result<Option<&proto::Graph>, String> {
+        Ok(self.attribute(name, 5)?.and_then(|a| a.g.as_ref()))
+    }
     /// A tensor.
     pub fn tensor(&self, name: &str) -> Result<Option<&proto::Tensor>, String> {
         Ok(self.attribute(name, 4)?.and_then(|a| a.t.as_ref()))

@@ -1,7 +1,9 @@
 //! One converter per operator: from a node to ops, its outputs bound to what they stand for.
 
 mod attention;
+mod control;
 mod conv;
+mod conv_transpose;
 mod einsum;
 mod elementwise;
 mod linear;
@@ -29,9 +31,11 @@ pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 /// Operators and their converters.
 type Table = &'static [(&'static str, Convert)];
 
-const TABLES: [Table; 16] = [
+const TABLES: [Table; 18] = [
     attention::OPS,
+    control::OPS,
     conv::OPS,
+    conv_transpose::OPS,
     einsum::OPS,
     elementwise::OPS,
     linear::OPS,
@@ -64,5 +68,5 @@ pub fn supported() -> Vec<&'static str> {
 /// Whether a node of known inputs is evaluated: not those that keep or make constants themselves.
 pub fn folds(op: &str) -> bool {
     let own = ["Constant", "ConstantOfShape", "DequantizeLinear", "Identity", "QuantizeLinear"];
-    !own.contains(&op) && !["Shape", "Size"].contains(&op)
+    !own.contains(&op) && !["If", "Shape", "Size"].contains(&op)
 }

@@ -13,6 +13,7 @@ pub const OPS: Table = &[
     ("AveragePool", average),
     ("GlobalAveragePool", |c, n| global(c, n, nn::Mean { axes: vec![1, 2] })),
     ("GlobalMaxPool", |c, n| global(c, n, nn::Reduce { f: ReduceFn::Max, axes: vec![1, 2] })),
+    ("LpPool", pool_nd::lp),
     ("MaxPool", max),
 ];
 
@@ -41,7 +42,7 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
         return Err("the output 'Indices' is not supported".into());
     }
     if pool_nd::is_needed(c, node)? {
-        return pool_nd::pool(c, node, true);
+        return pool_nd::pool(c, node, pool_nd::Pool::Max);
     }
     let (g, spatial) = window(c, node)?;
     let x = c.any(node, 0)?;
@@ -70,7 +71,7 @@ fn max(c: &mut Converter, node: &Node) -> Result<(), String> {
 
 fn average(c: &mut Converter, node: &Node) -> Result<(), String> {
     if pool_nd::is_needed(c, node)? {
-        return pool_nd::pool(c, node, false);
+        return pool_nd::pool(c, node, pool_nd::Pool::Mean);
     }
     let (mut g, spatial) = window(c, node)?;
     let mut count_include_pad = node.flag("count_include_pad", false)?;

@@ -5,7 +5,7 @@ use super::super::convert::Converter;
 use super::super::node::Node;
 use super::conv::{Axis, place};
 use qcc_ir::Value;
-use qcc_ir::dialect::nn::{self, BinaryFn, PadMode};
+use qcc_ir::dialect::nn::{self, BinaryFn, PadMode, UnaryFn};
 use qcc_ir::dialect::quant::Act;
 
 /// Places of a window.
@@ -66,10 +66,45 @@ fn window(node: &Node, image: &[u64]) -> Result<Vec<Along>, String> {
     Ok(all)
 }
 
-/// The node's output, as slices: their maximum, or their mean.
-pub fn pool(c: &mut Converter, node: &Node, max: bool) -> Result<(), String> {
+/// What becomes of the elements of a window.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Pool {
+    /// The largest.
+    Max,
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+/// The node's output.
+pub fn pool(c: &mut Converter, node: &Node, f: Pool) -> Result<(), String> {
     let x = c.float(node, 0)?;
+    let y = pooled(c, node, x, f)?;
+    c.done(node, y)
+}
+
+/// (Σ |x|^p)^(1/p) over each window.
+pub fn lp(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let p = node.int("p", 2)? as f32;
+    let x = c.float(node, 0)?;
+    let x = c.unary(UnaryFn::Abs, x)?;
+    let power = |c: &mut Converter, x: Value, p: f32| {
+        let p = c.number(node, p)?;
+        c.binary(nn::Binary { f: BinaryFn::Pow }, x, p)
+    };
+    let x = power(c, x, p)?;
+    let sum = pooled(c, node, x, Pool::Sum)?;
+    let y = power(c, sum, 1.0 / p)?;
+    c.done(node, y)
+}
+
+fn pooled(c: &mut Converter, node: &Node, x: Value, f: Pool) -> Result<Value, String> {
+    let max = f == Pool::Max;
     let own = c.shape(x);
+    if own.len() < 3 {
+        return Err(format!("an input of shape {own:?} has no spatial dimension"));
+    }
     let window = window(node, &own[2..])?;
     let taps = window.iter().try_fold(1u64, |n, a| n.checked_mul(a.axis.kernel));
     let taps = taps.filter(|&n| n <= MAX_TAPS);
@@ -93,11 +128,11 @@ pub fn pool(c: &mut Converter, node: &Node, max: bool) -> Result<(), String> {
         });
     }
     let mut y = y.ok_or("an empty window")?;
-    if !max {
+    if f == Pool::Mean {
         let counts = counts(c, node, &window)?;
         y = c.binary(nn::Div { act: Act::None }, y, counts)?;
     }
-    c.done(node, y)
+    Ok(y)
 }
 
 fn padded(c: &mut Converter, x: Value, window: &[Along], value: f32) -> Result<Value, String> {
