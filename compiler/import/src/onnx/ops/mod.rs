@@ -6,6 +6,7 @@ mod conv;
 mod conv_transpose;
 mod einsum;
 mod elementwise;
+mod grid_sample;
 mod linear;
 mod logic;
 mod moves;
@@ -31,13 +32,14 @@ pub type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 /// Operators and their converters.
 type Table = &'static [(&'static str, Convert)];
 
-const TABLES: [Table; 18] = [
+const TABLES: [Table; 19] = [
     attention::OPS,
     control::OPS,
     conv::OPS,
     conv_transpose::OPS,
     einsum::OPS,
     elementwise::OPS,
+    grid_sample::OPS,
     linear::OPS,
     logic::OPS,
     moves::OPS,
