@@ -119,6 +119,12 @@ impl Compiler {
         self.import.shapes.push((input.to_string(), shape.to_vec()));
         self
     }
+    /// Shapes of the inputs, in the model's order, for extents that neither the model nor
+    /// [`Compiler::batch`] and [`Compiler::shape`] say.
+    pub fn open_shapes(mut self, shapes: &[Vec<u64>]) -> Self {
+        self.import.open_shapes = shapes.to_vec();
+        self
+    }
     /// An output that is wanted, by name; all outputs if none is given (TensorFlow).
     pub fn output(mut self, name: &str) -> Self {
         self.import.outputs.push(name.to_string());
@@ -230,9 +236,7 @@ impl Compiler {
     /// # Errors
     /// The pipeline's or a pass's.
     pub fn lower_module(&self, module: Module, file: &str) -> Result<Artefact> {
-        if self.require_integer {
-            self.check_integer(&module, file)?;
-        }
+        self.check_integer(&module, file)?;
         let pipeline = self.pipeline(module.level);
         let mut lowered = self.run_pipeline(module, file, pipeline)?;
         let proven = lowered.times.last().is_some_and(|t| t.step == PROVE_BOUNDS);
@@ -246,8 +250,15 @@ impl Compiler {
         Ok(lowered)
     }
 
-    /// Fails where ops on floats are left once passes have quantized what they can.
-    fn check_integer(&self, module: &Module, file: &str) -> Result<()> {
+    /// With `require_integer`, fails where ops on floats are left once passes have quantized what they
+    /// can.
+    ///
+    /// # Errors
+    /// [`Error::Float`], which lists them.
+    pub fn check_integer(&self, module: &Module, file: &str) -> Result<()> {
+        if !self.require_integer {
+            return Ok(());
+        }
         let mut islands = qcc_passes::islands(module);
         let mut see = |_: When, _: &str, m: &Module| {
             if m.level < qcc_ir::Level::Int {

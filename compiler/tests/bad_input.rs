@@ -222,6 +222,8 @@ module @m level(quant) numerics(tflite) {
         &["compile", &model, "-o", &out, "--require-integer"][..],
         &["run", &model, "--require-integer"],
         &["bench", &model, "--require-integer"],
+        &["inspect", &model, "--require-integer"],
+        &["opt", &model, "--require-integer"],
     ] {
         fail(1, &["head/odd_one", "nn.log_softmax stays float", "hint: "], args);
     }

@@ -65,6 +65,15 @@ fn the_first_layer_that_differs_is_named() {
     assert_eq!(said.matches("FAIL").count(), 2);
 }
 
+#[test]
+fn open_extents_are_those_of_the_golden() {
+    let s = Scratch::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/import/onnx/shapes.onnx");
+    fail(1, &["is not known"], &["run", model]);
+    let said = s.succeed(&["check", model, "--tolerance", "1e-5"]);
+    assert!(said.ends_with("1 passed, 0 failed\n"), "{said}");
+}
+
 /// zlib's checksum, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     let byte = |sum: u32, &b: &u8| {

@@ -4,7 +4,7 @@ use qcc_ir::builder::Builder;
 use qcc_ir::dialect::OpKind;
 use qcc_ir::dialect::quant::{
     Act, Add, ArgMax, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
-    Requantize, Reshape, ResizeBilinear, Softmax, Split,
+    PoolSum, Requantize, Reshape, ResizeBilinear, Softmax, Split,
 };
 use qcc_ir::{
     Affine, DType, FuncKind, Level, Module, Numerics, QuantType, TensorType, Type, Value,
@@ -329,9 +329,18 @@ impl Graph<'_> {
         let (window, act) = (kernel.map(|k| k as u32), self.act());
         match self.random.one_in(2) {
             true => self.push(MaxPool2d { window, stride, pad, act }, &[x], y),
-            false => {
-                self.push(AvgPool2d { window, stride, pad, act, count_include_pad: false }, &[x], y)
-            }
+            false => self.push(
+                AvgPool2d {
+                    window,
+                    stride,
+                    pad,
+                    act,
+                    count_include_pad: false,
+                    sum: PoolSum::Rows,
+                },
+                &[x],
+                y,
+            ),
         }
     }
 

@@ -386,8 +386,8 @@ fn pool(random: &mut Random) -> Case {
     let kind: OpKind = match random.one_in(2) {
         true => MaxPool2d { window, stride, pad, act }.into(),
         false => {
-            let count_include_pad = random.one_in(2);
-            AvgPool2d { window, stride, pad, act, count_include_pad }.into()
+            let [count_include_pad, by_columns] = [random.one_in(2), random.one_in(2)];
+            AvgPool2d { window, stride, pad, act, count_include_pad, by_columns }.into()
         }
     };
     case(kind, vec![computed(&s)], &[s[0], oh, ow, s[3]])

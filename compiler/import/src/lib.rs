@@ -15,6 +15,8 @@ pub struct ImportOptions {
     pub batch: Option<u64>,
     /// Full shapes of inputs by name.
     pub shapes: Vec<(String, Vec<u64>)>,
+    /// Shapes of inputs, in the model's order, for extents that nothing else says (ONNX).
+    pub open_shapes: Vec<Vec<u64>>,
     /// The outputs wanted, by name; all if empty (TensorFlow).
     pub outputs: Vec<String>,
     /// The signature of a SavedModel; `serving_default` if not given.

@@ -6,10 +6,10 @@ mod golden;
 mod per_layer;
 
 use super::{Global, ModelOptions, Outcome, output};
-use crate::{Cpu, Detail, Error, Result};
+use crate::{Compiler, Cpu, Detail, Error, Result, Source};
 use compare::Verdict;
 use engine::{Engine, EngineKind};
-use golden::Golden;
+use golden::{Case, Golden};
 use qcc_runtime::cpu::levels_of_host;
 use std::path::{Path, PathBuf};
 
@@ -182,53 +182,93 @@ fn check_model(
 ) -> Result<Tally> {
     let mut compiler = args.options.native(global)?;
     compiler.keep_source = false;
-    let mut source = compiler.read(model)?;
     let mut golden = Golden::read(golden)?;
     // A frozen graph does not say its outputs: the golden may know of more.
     golden.may_have_more = model.extension().is_some_and(|e| e == "pb");
-    let levels = match args.all_levels {
-        true => levels_of_host().into_iter().map(Cpu::level).collect(),
-        false => vec![Cpu::level(compiler.level())],
-    };
     let mut tally = Tally::default();
-    let counts = args.options.thread_counts()?;
-    let mut left = levels.len() * counts.len();
-    for (cpu, &n) in levels.iter().flat_map(|&cpu| counts.iter().map(move |n| (cpu, n))) {
-        left -= 1;
-        let compiler = compiler.clone().cpu(cpu).threads(n);
-        let mut label = String::new();
-        if args.all_levels {
-            label += &format!("{} ", cpu.name());
-        }
-        if counts.len() > 1 {
-            label += &format!("{n} threads ");
-        }
-        if args.per_layer {
-            let check = per_layer::Check { args, compiler: &compiler, golden: &golden, model };
-            check.run(&source, &label, &mut tally)?;
-        }
-        let kind = args.engine_kind();
-        // The last one to need the weights frees them once they are packed.
-        let own = match left == 0 && kind != EngineKind::Interpreter {
-            true => source.take(),
-            false => source.clone(),
+    for (shapes, cases) in golden.cases_by_shapes()? {
+        // Extents that the model leaves open are the golden's.
+        let compiler = compiler.clone().open_shapes(&shapes);
+        let source = compiler.read(model)?;
+        golden.check_outputs(cases[0], &source)?;
+        let check = Check { args, global, model, golden: &golden, listing };
+        check.run(&compiler, (source, &cases), &mut tally)?;
+    }
+    Ok(tally)
+}
+
+/// Cases of a model whose inputs have the same shapes.
+struct Check<'a> {
+    args: &'a CheckArgs,
+    global: &'a Global,
+    model: &'a Path,
+    golden: &'a Golden,
+    listing: Listing,
+}
+
+impl Check<'_> {
+    /// The cases at every CPU level and number of threads that was asked for.
+    fn run(
+        &self,
+        compiler: &Compiler,
+        (mut source, cases): (Source, &[Case]),
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let args = self.args;
+        let levels = match args.all_levels {
+            true => levels_of_host().into_iter().map(Cpu::level).collect(),
+            false => vec![Cpu::level(compiler.level())],
         };
-        let mut engine = Engine::build(kind, &compiler, own)?;
-        global.report(engine.remarks(), &[]);
-        for case in golden.cases(&source)? {
-            let outputs = engine.run(&source, &golden.inputs(&case, &source)?)?;
+        let counts = args.options.thread_counts()?;
+        let mut left = levels.len() * counts.len();
+        for (cpu, &n) in levels.iter().flat_map(|&cpu| counts.iter().map(move |n| (cpu, n))) {
+            left -= 1;
+            let compiler = compiler.clone().cpu(cpu).threads(n);
+            let mut label = String::new();
+            if args.all_levels {
+                label += &format!("{} ", cpu.name());
+            }
+            if counts.len() > 1 {
+                label += &format!("{n} threads ");
+            }
+            if args.per_layer {
+                let (golden, case, model) = (self.golden, cases[0], self.model);
+                let check = per_layer::Check { args, compiler: &compiler, golden, case, model };
+                check.run(&source, &label, tally)?;
+            }
+            let kind = args.engine_kind();
+            // The last one to need the weights frees them once they are packed.
+            let own = match left == 0 && kind != EngineKind::Interpreter {
+                true => source.take(),
+                false => source.clone(),
+            };
+            let mut engine = Engine::build(kind, &compiler, own)?;
+            self.global.report(engine.remarks(), &[]);
+            self.outputs(&mut engine, (&source, cases, &label), tally)?;
+        }
+        Ok(())
+    }
+
+    /// All outputs of the cases.
+    fn outputs(
+        &self,
+        engine: &mut Engine,
+        (source, cases, label): (&Source, &[Case], &str),
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let (args, golden) = (self.args, self.golden);
+        for case in cases {
+            let outputs = engine.run(source, &golden.inputs(case, source)?)?;
             for (j, (desc, got)) in source.outputs.iter().zip(&outputs).enumerate() {
-                let verdict = golden.compare(&case, j, desc, got, args.tolerance)?;
+                let verdict = golden.compare(case, j, desc, got, args.tolerance)?;
                 tally.add(&verdict);
-                if listing == Listing::EveryOutput {
+                if self.listing == Listing::EveryOutput {
                     let word = verdict.word();
-                    output::line(format!(
-                        "{word}  {label}{case} output {j} '{}': {verdict}",
-                        desc.name
-                    ))?;
+                    let name = &desc.name;
+                    output::line(format!("{word}  {label}{case} output {j} '{name}': {verdict}"))?;
                 }
             }
         }
+        Ok(())
     }
-    Ok(tally)
 }

@@ -30,6 +30,7 @@ pub struct InspectArgs {
 pub fn inspect(args: &InspectArgs, global: &Global) -> Result<Outcome> {
     let compiler = args.options.native(global)?;
     let source = compiler.read(&args.model)?;
+    compiler.check_integer(&source.module, &source.file)?;
     let all = layers(&source.module);
     if let Some(path) = &args.html {
         output::write(path, report(&compiler, &source).as_bytes())?;

@@ -20,6 +20,7 @@ pub struct OptArgs {
 pub fn opt(args: &OptArgs, global: &Global) -> Result<Outcome> {
     let compiler = args.options.native(global)?;
     let source = compiler.read(&args.file)?;
+    compiler.check_integer(&source.module, &source.file)?;
     let pipeline = args.options.passes.as_deref().unwrap_or("");
     let done = compiler.run_passes(&source, pipeline)?;
     global.report(&done.remarks, &done.times);

@@ -311,7 +311,7 @@ dialect! { Nn;
         act: Act = Act::None,
     } pure;
     /// The mean over the part of each window inside the image, or over the whole window with
-    /// zeros outside: sum / count. 0 where a window has no element.
+    /// zeros outside: sum / count, in order of rows. 0 where a window has no element.
     AvgPool2d "nn.avg_pool2d" (x: one FloatTensor) -> (y: one FloatTensor) {
         window: [u32; 2],
         stride: [u32; 2] = [1, 1],
@@ -319,6 +319,8 @@ dialect! { Nn;
         act: Act = Act::None,
         /// Divide by the size of the window, even at the border.
         count_include_pad: bool = false,
+        /// The sum of the sums of columns, as ONNX Runtime adds.
+        by_columns: bool = false,
     } pure;
     /// The mean over `axes`: sum / count.
     Mean "nn.mean" (x: one FloatTensor) -> (y: one FloatTensor) {

@@ -21,6 +21,20 @@ attr_enum! {
     }
 }
 
+attr_enum! {
+    /// What an average of ONNX's arithmetic adds up.
+    pub enum PoolSum {
+        /// The real numbers in f32, row by row: QLinearAveragePool.
+        Rows = "rows",
+        /// The real numbers in f32, each column first: AveragePool between DequantizeLinear and
+        /// QuantizeLinear.
+        Columns = "columns",
+        /// The codes, with halves to even: QLinearAveragePool with channels last. Equal parameters
+        /// on both sides.
+        Codes = "codes",
+    }
+}
+
 dialect! { Quant;
     /// Float to quantized: q = clamp(round_half_away(x / s) + z).
     Quantize "quant.quantize" (x: one FloatTensor) -> (y: one QuantTensor) {} pure;
@@ -116,6 +130,7 @@ dialect! { Quant;
         act: Act = Act::None,
         /// Divide by the size of the window, even at the border: zeros stand around the image.
         count_include_pad: bool = false,
+        sum: PoolSum = PoolSum::Rows,
     } pure;
     /// The mean over `axes` (sorted, unique), requantized; the result has any shape with as many
     /// elements as the axes that are left.

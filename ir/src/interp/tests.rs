@@ -224,7 +224,7 @@ fn onnx_averages_codes_of_equal_parameters() {
     let text = "!x = !quant.uniform<u8:f32, 0.5:1>\n\
         module @m level(quant) numerics(onnx) {\n\
         func @main(%x: tensor<1x1x2x1x!x>) -> tensor<1x1x1x1x!x> {\n\
-        %y = quant.avg_pool2d(%x) {window = [1, 2]} : tensor<1x1x1x1x!x>\n\
+        %y = quant.avg_pool2d(%x) {window = [1, 2], sum = codes} : tensor<1x1x1x1x!x>\n\
         return %y\n}\n}\n";
     let m = crate::text::parse(text, "test").expect("the text is a module");
     let mut x = Tensor::zeros(crate::DType::U8, vec![1, 1, 2, 1]);

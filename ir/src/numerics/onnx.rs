@@ -7,7 +7,7 @@ use super::{IntForm, Operand, float_list, functions, list, storage_type};
 use crate::dialect::OpKind;
 use crate::dialect::int::{self, MulStyle, QuantizeRounding, Rescale};
 use crate::dialect::nn::{self, ResizeCoordinates};
-use crate::dialect::quant::{self, Act};
+use crate::dialect::quant::{self, Act, PoolSum};
 use crate::{DType, Func, Module, OpId, TensorType};
 use qcc_runtime::fixedpoint as fx;
 
@@ -162,8 +162,7 @@ fn activation(r: &mut Recipe, o: &quant::Activation) -> Result<(), String> {
     r.lut(|q| fx::quantize_linear(fx::dequantize_linear(q, x), y, (lo, hi)))
 }
 
-/// QLinearAveragePool is defined as the float op between the conversions; with equal parameters on
-/// both sides it averages the codes themselves.
+/// The float op between the conversions, or the mean of the codes themselves.
 fn avg_pool(r: &mut Recipe, o: &quant::AvgPool2d) -> Result<(), String> {
     let kind = nn::AvgPool2d {
         window: o.window,
@@ -171,10 +170,16 @@ fn avg_pool(r: &mut Recipe, o: &quant::AvgPool2d) -> Result<(), String> {
         pad: o.pad,
         act: Act::None,
         count_include_pad: o.count_include_pad,
+        by_columns: o.sum == PoolSum::Columns,
     };
-    let around = o.count_include_pad && o.pad != [0; 4];
-    if Recipe::quant(r.x(0)) != Recipe::quant(r.y()) || around {
+    if o.sum != PoolSum::Codes {
         return r.in_float(kind, o.act);
+    }
+    if Recipe::quant(r.x(0)) != Recipe::quant(r.y()) {
+        return Err("a mean of codes keeps scale and zero point".into());
+    }
+    if o.count_include_pad && o.pad != [0; 4] {
+        return Err("a mean of codes does not know zeros around the image".into());
     }
     let [scale, zp] = [float_list(DType::F32, [1.0]), list(DType::I32, [0])].map(Operand::Const);
     let x = TensorType::plain(&r.x(0).shape, DType::F32);

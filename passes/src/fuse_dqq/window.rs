@@ -6,7 +6,7 @@ use crate::converter::follows_converter;
 use crate::fixed_range::softmax_type;
 use crate::rewriter::{Rewriter, act_of};
 use qcc_ir::dialect::nn::{self, Op, ResizeCoordinates};
-use qcc_ir::dialect::quant::{self, Act};
+use qcc_ir::dialect::quant::{self, Act, PoolSum};
 use qcc_ir::numerics::derive;
 use qcc_ir::{DType, Elem, Numerics, OpId, OpKind, QuantType, TensorType, Value};
 
@@ -41,11 +41,19 @@ impl Site<'_, '_> {
         let own = TensorType::quant(&self.y.shape, xq.clone());
         let act = act_of(&OpKind::Nn(kind.clone()));
         let act = if own == self.y { self.needed(act, a) } else { act };
-        let kind = quantized(kind, act);
-        // ONNX's averages have any parameters.
-        let free = matches!(kind, OpKind::Quant(quant::Op::AvgPool2d(_)))
-            && self.r.m.numerics == Numerics::Onnx;
-        let ty = if free { self.y.clone() } else { own };
+        let mut kind = quantized(kind, act);
+        let mut ty = own;
+        if let OpKind::Quant(quant::Op::AvgPool2d(o)) = &mut kind
+            && self.r.m.numerics == Numerics::Onnx
+        {
+            // ONNX's averages have any parameters. ONNX Runtime makes QLinearAveragePool, channels
+            // last, of those of unsigned codes; in models of signed ones they may stay float.
+            if xq.storage == DType::U8 {
+                let codes = xq == yq && !o.count_include_pad;
+                o.sum = if codes { PoolSum::Codes } else { PoolSum::Rows };
+            }
+            ty = self.y.clone();
+        }
         let pooled = self.insert(kind, &[x], ty)?;
         self.in_y(pooled)
     }
@@ -96,7 +104,8 @@ fn quantized(kind: &Op, act: Act) -> OpKind {
         Op::AvgPool2d(o) => {
             let (window, stride, pad) = (o.window, o.stride, o.pad);
             let count_include_pad = o.count_include_pad && o.pad != [0; 4];
-            quant::AvgPool2d { window, stride, pad, act, count_include_pad }.into()
+            let sum = if o.by_columns { PoolSum::Columns } else { PoolSum::Rows };
+            quant::AvgPool2d { window, stride, pad, act, count_include_pad, sum }.into()
         }
         Op::ResizeBilinear(o) => {
             let align_corners = o.coordinates == ResizeCoordinates::AlignCorners;

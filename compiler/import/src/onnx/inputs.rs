@@ -33,13 +33,14 @@ pub fn shapes_of(
             problems.push(Problem::tensor(name, what, &fix));
         }
     }
-    for input in inputs {
-        if let Err(p) = bind_names(input, options, &mut names) {
+    for (i, input) in inputs.iter().enumerate() {
+        if let Err(p) = bind_names((i, input), options, &mut names) {
             problems.push(p);
         }
     }
     let shapes: Vec<Vec<u64>> = inputs
         .iter()
+        .enumerate()
         .filter_map(|input| shape(input, options, &names).map_err(|p| problems.push(p)).ok())
         .collect();
     if problems.is_empty() { Ok(shapes) } else { Err(problems) }
@@ -66,9 +67,15 @@ fn given<'o>(input: &ValueInfo, options: &'o ImportOptions) -> Option<&'o Vec<u6
     options.shapes.iter().rev().find(|(n, _)| *n == input.name).map(|(_, s)| s)
 }
 
+/// What an open extent is if nothing else says.
+fn open_extent(options: &ImportOptions, input: usize, d: usize, rank: usize) -> Option<u64> {
+    let shape = options.open_shapes.get(input).filter(|s| s.len() == rank)?;
+    Some(shape[d])
+}
+
 /// Notes what a given shape, or the batch, says about the names of extents.
 fn bind_names<'m>(
-    input: &'m ValueInfo,
+    (i, input): (usize, &'m ValueInfo),
     options: &ImportOptions,
     names: &mut IndexMap<&'m str, u64>,
 ) -> Result<(), Problem> {
@@ -84,10 +91,12 @@ fn bind_names<'m>(
         let Some(Extent::Param(name)) = dim else { continue };
         let known = match given {
             Some(given) => Some(given[d]),
-            None if d == 0 && !names.contains_key(name.as_str()) => {
-                Some(options.batch.unwrap_or(1))
+            None if names.contains_key(name.as_str()) => None,
+            None => {
+                let batch = options.batch.filter(|_| d == 0);
+                let open = batch.or_else(|| open_extent(options, i, d, dims.len()));
+                open.or((d == 0).then_some(1))
             }
-            None => None,
         };
         let Some(extent) = known.filter(|_| !name.is_empty()) else { continue };
         match names.insert(name, extent) {
@@ -102,13 +111,17 @@ fn bind_names<'m>(
 }
 
 fn shape(
-    input: &ValueInfo,
+    (i, input): (usize, &&ValueInfo),
     options: &ImportOptions,
     names: &IndexMap<&str, u64>,
 ) -> Result<Vec<u64>, Problem> {
     let given = given(input, options);
     let mut shape = Vec::new();
-    for (d, dim) in dims(input)?.into_iter().enumerate() {
+    let dims = dims(input)?;
+    let rank = dims.len();
+    for (d, dim) in dims.into_iter().enumerate() {
+        let batch = options.batch.filter(|_| d == 0);
+        let open = batch.or_else(|| open_extent(options, i, d, rank));
         let extent = match (given, dim) {
             (Some(given), _) => given[d],
             (_, Some(Extent::Value(n))) if *n >= 0 => match options.batch {
@@ -118,8 +131,11 @@ fn shape(
             (_, Some(Extent::Param(name))) if names.contains_key(name.as_str()) => {
                 names[name.as_str()]
             }
-            _ if d == 0 => options.batch.unwrap_or(1),
-            (_, dim) => return Err(unknown(input, d, dim)),
+            (_, dim) => match open {
+                Some(extent) => extent,
+                None if d == 0 => 1,
+                None => return Err(unknown(input, d, dim)),
+            },
         };
         shape.push(extent);
     }

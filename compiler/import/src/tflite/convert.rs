@@ -525,7 +525,14 @@ impl<'a> Converter<'a> {
         } else {
             self.emit(
                 node,
-                quant::AvgPool2d { window, stride, pad, act, count_include_pad: false },
+                quant::AvgPool2d {
+                    window,
+                    stride,
+                    pad,
+                    act,
+                    count_include_pad: false,
+                    sum: quant::PoolSum::Rows,
+                },
                 &[x],
                 &shape,
             )

@@ -3,6 +3,7 @@
 use super::compare::Verdict;
 use crate::npz::{self, Arrays};
 use crate::{Error, Result, Source};
+use indexmap::IndexMap;
 use qcc_runtime::{DType, Tensor, TensorDesc};
 use std::fmt;
 use std::path::Path;
@@ -58,7 +59,7 @@ impl Golden {
 
     /// Every call that the file has the first output of, single cases first. Models without state
     /// do not care that the steps of a sequence follow each other; others are not imported yet.
-    pub fn cases(&self, source: &Source) -> Result<Vec<Case>> {
+    pub fn cases(&self) -> Result<Vec<Case>> {
         let has = |case: &Case| self.arrays.contains_key(&case.key("out0"));
         let mut out: Vec<Case> = (0..).map(Case::Single).take_while(has).collect();
         for s in 0.. {
@@ -68,14 +69,31 @@ impl Golden {
                 break;
             }
         }
-        let Some(first) = out.first() else {
-            return Err(self.fail("there is no array 'case0_out0'; arrays must be named case{k}_in{i} and case{k}_out{j}"));
-        };
-        let n = source.outputs.len();
-        if !self.may_have_more && self.arrays.contains_key(&first.key(&format!("out{n}"))) {
-            return Err(self.fail(format!("it has more outputs than the model ({n})")));
+        match out.is_empty() {
+            true => Err(self.fail("there is no array 'case0_out0'; arrays must be named case{k}_in{i} and case{k}_out{j}")),
+            false => Ok(out),
         }
-        Ok(out)
+    }
+
+    /// The calls by the shapes of their inputs, in the order of the first of each.
+    pub fn cases_by_shapes(&self) -> Result<IndexMap<Vec<Vec<u64>>, Vec<Case>>> {
+        let mut all: IndexMap<_, Vec<Case>> = IndexMap::new();
+        for case in self.cases()? {
+            let input = |i: usize| self.arrays.get(&case.key(&format!("in{i}")));
+            let shape = |t: &Tensor| t.shape().iter().map(|&d| d as u64).collect();
+            let shapes = (0..).map_while(input).map(shape).collect();
+            all.entry(shapes).or_default().push(case);
+        }
+        Ok(all)
+    }
+
+    /// Fails for a golden of a model with more outputs.
+    pub fn check_outputs(&self, case: Case, source: &Source) -> Result<()> {
+        let n = source.outputs.len();
+        match !self.may_have_more && self.arrays.contains_key(&case.key(&format!("out{n}"))) {
+            true => Err(self.fail(format!("it has more outputs than the model ({n})"))),
+            false => Ok(()),
+        }
     }
 
     /// The inputs of a call, in the model's order.

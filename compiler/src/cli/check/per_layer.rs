@@ -6,7 +6,7 @@
 
 use super::compare::Verdict;
 use super::engine::{Engine, EngineKind};
-use super::golden::Golden;
+use super::golden::{Case, Golden};
 use super::{CheckArgs, Tally};
 use crate::cli::output;
 use crate::{Compiler, Error, Result, Source, files};
@@ -19,6 +19,7 @@ pub struct Check<'a> {
     pub args: &'a CheckArgs,
     pub compiler: &'a Compiler,
     pub golden: &'a Golden,
+    pub case: Case,
     pub model: &'a Path,
 }
 
@@ -43,7 +44,7 @@ impl Layer {
 type Checksums = IndexMap<(usize, usize), u32>;
 
 impl Check<'_> {
-    /// Compares the layers of the golden's first case; a line each.
+    /// Compares the layers in a case of the golden; a line each.
     pub fn run(&self, source: &Source, label: &str, tally: &mut Tally) -> Result<()> {
         if !matches!(source.module.level, Level::Nn | Level::Quant) {
             let what = "--per-layer needs a model at level nn or quant";
@@ -51,7 +52,7 @@ impl Check<'_> {
         }
         let (module, layers) = expose_layers(&source.module);
         let exposed = Source::from_module(module, &source.file)?;
-        let case = self.golden.cases(source)?[0];
+        let case = self.case;
         let inputs = self.golden.inputs(&case, source)?;
         let kind = self.args.engine_kind();
         let got = Engine::build(kind, self.compiler, exposed.clone())?.run(&exposed, &inputs)?;

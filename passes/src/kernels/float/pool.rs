@@ -19,9 +19,18 @@ pub enum Reduce {
     /// The largest, at least the least finite number.
     Max,
     /// The mean of those inside the image.
-    Mean,
+    Mean(Sum),
     /// Their sum divided by the size of the window.
-    MeanOfWindow,
+    MeanOfWindow(Sum),
+}
+
+/// In which order elements are added.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Sum {
+    /// Row by row.
+    Rows,
+    /// Each column, then their sums.
+    Columns,
 }
 
 /// Buffers: x, y.
@@ -114,20 +123,33 @@ impl Pool {
     fn reduce(&self, kb: &mut Kb, lanes: u8, x: &Addr, taps: [u64; 2]) -> Value {
         let init = if self.reduce == Reduce::Max { f64::from(f32::MIN) } else { 0.0 };
         let init = kb.float(lanes_type(DType::F32, lanes), init);
-        let all = kb.fold(taps[0], &[init], |kb, kh, total| {
-            let x = kh.of(x, self.x.strides[1]);
-            kb.fold(taps[1], total, |kb, kw, total| {
-                let v = load(kb, lanes, &kw.of(&x, self.x.strides[2]));
-                vec![self.step(kb, total[0], v)]
-            })
-        });
+        let [rows, columns] = [0, 1].map(|d| (taps[d], self.x.strides[1 + d]));
+        let by_columns = Reduce::Mean(Sum::Columns) == self.reduce
+            || Reduce::MeanOfWindow(Sum::Columns) == self.reduce;
+        let all = match by_columns {
+            true => kb.fold(columns.0, &[init], |kb, kw, total| {
+                let x = kw.of(x, columns.1);
+                let sum = kb.fold(rows.0, &[init], |kb, kh, sum| {
+                    let v = load(kb, lanes, &kh.of(&x, rows.1));
+                    vec![self.step(kb, sum[0], v)]
+                });
+                vec![self.step(kb, total[0], sum[0])]
+            }),
+            false => kb.fold(rows.0, &[init], |kb, kh, total| {
+                let x = kh.of(x, rows.1);
+                kb.fold(columns.0, total, |kb, kw, total| {
+                    let v = load(kb, lanes, &kw.of(&x, columns.1));
+                    vec![self.step(kb, total[0], v)]
+                })
+            }),
+        };
         let [inside, window] = [taps, [self.axes[0].window, self.axes[1].window]]
             .map(|[rows, columns]| rows * columns);
         match self.reduce {
             Reduce::Max => all[0],
-            Reduce::Mean if inside == 0 => all[0],
-            Reduce::Mean => divide(kb, lanes, all[0], inside),
-            Reduce::MeanOfWindow => divide(kb, lanes, all[0], window),
+            Reduce::Mean(_) if inside == 0 => all[0],
+            Reduce::Mean(_) => divide(kb, lanes, all[0], inside),
+            Reduce::MeanOfWindow(_) => divide(kb, lanes, all[0], window),
         }
     }
 
@@ -159,7 +181,11 @@ pub fn lower_max(site: &Site, op: &nn::MaxPool2d) -> Result<Vec<Call>, String> {
 /// # Errors
 /// None today; the signature is that of all lowerings.
 pub fn lower_avg(site: &Site, op: &nn::AvgPool2d) -> Result<Vec<Call>, String> {
-    let reduce = if op.count_include_pad { Reduce::MeanOfWindow } else { Reduce::Mean };
+    let sum = if op.by_columns { Sum::Columns } else { Sum::Rows };
+    let reduce = match op.count_include_pad {
+        true => Reduce::MeanOfWindow(sum),
+        false => Reduce::Mean(sum),
+    };
     lower(site, reduce, ([op.window, op.stride], op.pad), op.act)
 }
 

@@ -164,6 +164,7 @@ fn local_response(c: &mut Converter, node: &Node) -> Result<(), String> {
         pad: [before, behind, 0, 0],
         act: Act::None,
         count_include_pad: true,
+        by_columns: false,
     };
     let mean = c.emit_f32(mean, &[image], &[n, ch, 1, pixels])?;
     let mean = c.reshape(mean, &own)?;

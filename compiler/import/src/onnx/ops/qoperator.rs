@@ -192,7 +192,9 @@ fn average_pool(c: &mut Converter, node: &Node) -> Result<(), String> {
     let ty = output_type(c, node, 3, x, &[s[0], g.out[0], g.out[1], s[3]])?;
     let window = g.kernel.map(|k| k as u32);
     let (stride, pad, act) = (g.stride, g.pad, Act::None);
-    let y = c.emit(quant::AvgPool2d { window, stride, pad, act, count_include_pad }, &[x], ty)?;
+    let sum = quant::PoolSum::Rows;
+    let kind = quant::AvgPool2d { window, stride, pad, act, count_include_pad, sum };
+    let y = c.emit(kind, &[x], ty)?;
     let y = c.from_nhwc(y, spatial)?;
     c.done(node, y)
 }

@@ -253,7 +253,8 @@ pub fn pool(c: &mut Converter) -> Outputs {
         c.emit_float(nn::MaxPool2d { window: size, stride, pad, act }, &[&x], &shape)?
     } else {
         let count_include_pad = false;
-        let kind = nn::AvgPool2d { window: size, stride, pad, act, count_include_pad };
+        let by_columns = false;
+        let kind = nn::AvgPool2d { window: size, stride, pad, act, count_include_pad, by_columns };
         c.emit_float(kind, &[&x], &shape)?
     };
     from_nhwc(c, &y)

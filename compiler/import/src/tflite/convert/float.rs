@@ -215,7 +215,8 @@ impl Converter<'_> {
         if node.op.name() == "MAX_POOL_2D" {
             return self.emit(node, nn::MaxPool2d { window, stride, pad, act }, &[x], &shape);
         }
-        let kind = nn::AvgPool2d { window, stride, pad, act, count_include_pad: false };
+        let (count_include_pad, by_columns) = (false, false);
+        let kind = nn::AvgPool2d { window, stride, pad, act, count_include_pad, by_columns };
         self.emit(node, kind, &[x], &shape)
     }
 
