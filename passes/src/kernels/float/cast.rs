@@ -27,7 +27,8 @@ impl Kernel for Cast {
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem()]);
+        let mems = [self.x.mem(), self.y.mem()];
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         let addrs = [kb.mem(0), kb.mem(1)];
         if self.y.is_empty() {
             return kb.finish();
@@ -97,7 +98,8 @@ fn narrow(kb: &mut Kb, v: Value, to: DType) -> Value {
 /// None today; the signature is that of all lowerings.
 pub fn lower(site: &Site) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
-    let kernel = Cast { x, y, lanes: super::lanes(site) };
+    let run = each::loops(&y.shape, &[&x.strides, &y.strides]).last().map_or(1, |l| l.0);
+    let kernel = Cast { x, y, lanes: super::lanes(site, run) };
     let args = vec![site.arg(site.operand(0)), site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }

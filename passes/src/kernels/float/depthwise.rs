@@ -39,7 +39,7 @@ impl Kernel for Depthwise {
     fn build(&self, name: &str) -> Func {
         let views = [Some(&self.x), Some(&self.w), self.bias.as_ref(), Some(&self.y)];
         let mems: Vec<_> = views.iter().flatten().map(|v| v.mem()).collect();
-        let mut kb = Kb::new(name, &mems);
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         let (x, w, y) = (kb.mem(0), kb.mem(1), kb.mem(mems.len() - 1));
         let bias = kb.mem(if self.bias.is_some() { 2 } else { 1 });
         if self.y.is_empty() {
@@ -108,15 +108,16 @@ impl Depthwise {
 /// # Errors
 /// None today; the signature is that of all lowerings.
 pub fn lower(site: &Site, op: &nn::DepthwiseConv2d) -> Result<Vec<Call>, String> {
+    let y = site.view(site.result());
     let kernel = Depthwise {
+        lanes: super::lanes(site, y.shape[3]),
         x: site.view(site.operand(0)),
         w: site.view(site.operand(1)),
         bias: (site.n_operands() > 2).then(|| site.view(site.operand(2))),
-        y: site.view(site.result()),
+        y,
         stride: op.stride.map(u64::from),
         dilation: op.dilation.map(u64::from),
         act: op.act,
-        lanes: super::lanes(site),
     };
     let mut args: Vec<_> = (0..site.n_operands()).map(|i| site.arg(site.operand(i))).collect();
     args.push(site.arg(site.result()));

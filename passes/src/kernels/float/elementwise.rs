@@ -1,8 +1,7 @@
 //! Functions of the elements of one to five tensors, broadcast to one shape.
 //!
 //! Vectors run along the innermost loop where it is contiguous in y; an input that stands still
-//! there is read once per row and repeated. What is left of a row goes through narrower vectors,
-//! then one by one.
+//! there is read once per row and repeated. What is left of a row is done one by one.
 
 use super::emit::{Emit, load, splat};
 use crate::kernels::kb::{Addr, Kb};
@@ -151,7 +150,7 @@ impl Kernel for Elementwise {
 
     fn build(&self, name: &str) -> Func {
         let mems: Vec<_> = self.inputs.iter().chain([&self.y]).map(View::mem).collect();
-        let mut kb = Kb::new(name, &mems);
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         if self.y.is_empty() {
             return kb.finish();
         }
@@ -205,8 +204,8 @@ impl Elementwise {
     }
 }
 
-/// Emits `body` for `run` elements, `lanes` at a time, then fewer, then one by one; it gets the
-/// addresses of its first element, `steps[i]` bytes per element.
+/// Emits `body` for `run` elements, `lanes` at a time, then one by one; it gets the addresses of
+/// its first element, `steps[i]` bytes per element.
 pub fn runs(
     kb: &mut Kb,
     run: u64,
@@ -227,8 +226,7 @@ pub fn runs(
             });
         }
         (done, left) = (done + n * width, left - n * width);
-        // Vectors have 128 bits or more.
-        width = if width > 4 { width / 2 } else { 1 };
+        width = 1;
     }
 }
 
@@ -292,6 +290,8 @@ fn call(site: &Site, inputs: Vec<View>, f: Element) -> Vec<Call> {
     let y = site.view(site.result());
     let mut args: Vec<_> = (0..site.n_operands()).map(|i| site.arg(site.operand(i))).collect();
     args.push(site.arg(site.result()));
-    let kernel = Elementwise { inputs, y, f, lanes: super::lanes(site) };
+    let strides: Vec<&[u64]> = inputs.iter().chain([&y]).map(|v| &v.strides[..]).collect();
+    let run = each::loops(&y.shape, &strides).last().map_or(1, |l| l.0);
+    let kernel = Elementwise { inputs, y, f, lanes: super::lanes(site, run) };
     vec![Call { kernel: Box::new(kernel), args }]
 }

@@ -43,9 +43,21 @@ use super::site::Site;
 use elementwise::Element;
 use qcc_ir::dialect::nn::Op;
 
-/// Floats in the widest vector of the machine.
-pub fn lanes(_site: &Site) -> u8 {
-    4
+/// Floats in the vectors of a kernel that walks rows of `run` floats: of those widths that the
+/// machine has, the one with the fewest steps, as what a vector does not fill is done one by one.
+/// All vectors of a kernel have this width.
+pub fn lanes(site: &Site, run: u64) -> u8 {
+    fitting((site.machine.width / 4) as u8, run)
+}
+
+fn fitting(most: u8, run: u64) -> u8 {
+    let steps = |lanes: &u8| run / u64::from(*lanes) + run % u64::from(*lanes);
+    [4, 8, 16].into_iter().filter(|&lanes| lanes <= most).min_by_key(steps).unwrap_or(4)
+}
+
+/// Bytes of a vector of `lanes` floats; of the narrowest for one float.
+fn vector_bytes(lanes: u8) -> u64 {
+    u64::from(lanes.max(4)) * 4
 }
 
 /// Lowers an op of the nn dialect that is no view.
@@ -103,4 +115,19 @@ pub fn lower(site: &Site, op: &Op) -> Result<Vec<Call>, String> {
 
 fn last_axis(site: &Site) -> Option<usize> {
     site.tensor_type(site.operand(0)).shape.len().checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    #[test]
+    fn rows_take_the_width_of_the_fewest_steps() {
+        assert_eq!(fitting(16, 1024), 16);
+        assert_eq!(fitting(8, 1024), 8);
+        // One of 16 and eight alone, or three of 8.
+        assert_eq!(fitting(16, 24), 8);
+        assert_eq!(fitting(16, 5), 4);
+        assert_eq!(fitting(4, 1024), 4);
+    }
 }

@@ -49,7 +49,7 @@ impl Kernel for Normalize {
         let mut mems = vec![self.x.mem()];
         mems.extend(self.parameters.iter().map(View::mem));
         mems.push(self.y.mem());
-        let mut kb = Kb::new(name, &mems);
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         if self.y.is_empty() {
             return kb.finish();
         }
@@ -189,12 +189,13 @@ pub fn lower_layer_norm(site: &Site, op: &nn::LayerNorm) -> Result<Vec<Call>, St
 }
 
 fn lower(site: &Site, norm: Norm) -> Result<Vec<Call>, String> {
+    let x = site.view(site.operand(0));
     let kernel = Normalize {
-        x: site.view(site.operand(0)),
+        lanes: super::lanes(site, x.shape.last().copied().unwrap_or(1)),
+        x,
         y: site.view(site.result()),
         parameters: (1..site.n_operands()).map(|i| site.view(site.operand(i))).collect(),
         norm,
-        lanes: super::lanes(site),
     };
     let mut args: Vec<_> = (0..site.n_operands()).map(|i| site.arg(site.operand(i))).collect();
     args.push(site.arg(site.result()));

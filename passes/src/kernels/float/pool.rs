@@ -57,7 +57,8 @@ impl Kernel for Pool {
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem()]);
+        let mut kb =
+            Kb::with_width(name, &[self.x.mem(), self.y.mem()], super::vector_bytes(self.lanes));
         windows(&mut kb, (&self.x, &self.y), (0, 1), &self.axes, &mut |kb, at, [row, column]| {
             self.pixel(kb, at, [row.taps, column.taps]);
         });
@@ -204,7 +205,8 @@ fn lower(
         before: pad[2 * d].into(),
     };
     let axes = [axis(0), axis(1)];
-    let kernel = Pool { x, y, reduce, axes, act, lanes: super::lanes(site) };
+    let lanes = super::lanes(site, y.shape[3]);
+    let kernel = Pool { x, y, reduce, axes, act, lanes };
     let args = vec![site.arg(site.operand(0)), site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }

@@ -30,6 +30,31 @@ impl Tile {
             _ => Tile { pixels: 4, vectors: 2 },
         }
     }
+
+    /// For rows of `run` pixels of `channels` channels in vectors of `lanes` floats. Those of 512
+    /// bits have 32 registers. Without a second vector, more pixels keep enough sums in flight.
+    pub fn fitting(run: u64, channels: u64, lanes: u8) -> Tile {
+        let vectors = channels.div_ceil(lanes.into()).max(1);
+        let tile = Tile::of(run);
+        let full = if lanes >= 16 { 16 } else { 8 };
+        if run < 4 {
+            // Sums, weights, an element and a product at once.
+            let most = if run == 3 && full == 8 { 3 } else { tile.vectors };
+            return Tile { vectors: most.min(vectors), ..tile };
+        }
+        match vectors {
+            1 => Tile { pixels: run.min(8), vectors: 1 },
+            2 | 3 => Tile { pixels: run.min(full / 2), vectors: 2 },
+            _ => Tile { pixels: 4, vectors: full / 4 },
+        }
+    }
+}
+
+/// Floats in the vectors of a product of `channels` channels: the fewest vectors, and the narrowest
+/// of those; at most `most`.
+pub fn lanes_for(channels: u64, most: u8) -> u8 {
+    let widths = [4, 8, 16].into_iter().filter(|&lanes| lanes <= most);
+    widths.min_by_key(|&lanes| channels.div_ceil(lanes.into())).unwrap_or(4)
 }
 
 /// Buffers: x, w, bias if there is one, y.
@@ -82,7 +107,7 @@ impl Kernel for Product {
             .filter(|(i, _)| *i != 2 || has_bias)
             .map(|m| *m.1)
             .collect();
-        let mut kb = Kb::new(name, &mems);
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         let bias = if has_bias { 2 } else { 0 };
         let at = [0, 1, bias, mems.len() - 1].map(|i| kb.mem(i));
         if self.channels > 0 {
@@ -129,31 +154,22 @@ impl Product {
 
     /// All pixels of some channels.
     fn columns(&self, kb: &mut Kb, at: &[Addr], columns: Columns) {
-        let bias: Vec<Value> = match self.has_bias() {
-            true => {
-                let step = i64::from(columns.lanes) * 4;
-                (0..columns.vectors as i64)
-                    .map(|v| load(kb, columns.lanes, &at[2].at(v * step)))
-                    .collect()
-            }
-            false => vec![],
-        };
         let (outer, run, steps) = match self.pixels.split_last() {
             Some(((n, steps), outer)) => (outer, *n, [steps[0], steps[1]]),
             None => (&[][..], 1, [0, 0]),
         };
-        let w = at[1].clone();
+        let (w, bias) = (&at[1], &at[2]);
         each::nest(kb, outer, &[at[0].clone(), at[3].clone()], &mut |kb, at| {
             let per = self.tile.pixels;
             kb.for_each(run / per, |kb, k| {
                 let (x, y) = (k.of(&at[0], per * steps[0]), k.of(&at[1], per * steps[1]));
-                self.tile(kb, (&x, &w, &y), (per, steps), columns, &bias);
+                self.tile(kb, [&x, w, bias, &y], (per, steps), columns);
             });
             let done = run / per * per;
             if run > done {
                 let x = at[0].at((done * steps[0]) as i64);
                 let y = at[1].at((done * steps[1]) as i64);
-                self.tile(kb, (&x, &w, &y), (run - done, steps), columns, &bias);
+                self.tile(kb, [&x, w, bias, &y], (run - done, steps), columns);
             }
         });
     }
@@ -161,10 +177,9 @@ impl Product {
     fn tile(
         &self,
         kb: &mut Kb,
-        (x, w, y): (&Addr, &Addr, &Addr),
+        [x, w, bias, y]: [&Addr; 4],
         (pixels, steps): (u64, [u64; 2]),
         columns: Columns,
-        bias: &[Value],
     ) {
         let zero = kb.float(lanes_type(DType::F32, columns.lanes), 0.0);
         let zeros = vec![zero; (pixels * columns.vectors) as usize];
@@ -172,12 +187,16 @@ impl Product {
         let sums = self.sums(kb, &self.taps, (x, w), shape, &zeros);
         for (i, &sum) in sums.iter().enumerate() {
             let (pixel, vector) = (i as u64 / columns.vectors, i as u64 % columns.vectors);
-            let sum = match bias.get(vector as usize) {
-                Some(&b) => kb.fadd(sum, b),
-                None => sum,
+            let first = vector * u64::from(columns.lanes);
+            // Read here, as an operand of the addition: the sums need the registers.
+            let sum = match self.has_bias() {
+                true => {
+                    let bias = load(kb, columns.lanes, &bias.at((first * 4) as i64));
+                    kb.fadd(sum, bias)
+                }
+                false => sum,
             };
             let v = activate(&mut Emit::f32(kb, columns.lanes), self.act, sum);
-            let first = vector * u64::from(columns.lanes);
             let at = y.at((pixel * steps[1] + first * 4) as i64);
             store_some(kb, v, columns.lanes, columns.n - first, &at);
         }
@@ -229,6 +248,9 @@ fn store_some(kb: &mut Kb, v: Value, lanes: u8, n: u64, at: &Addr) {
     if n >= u64::from(lanes) {
         return kb.store(v, at);
     }
+    if lanes > 4 {
+        return kb.store_low(v, 4 * n as u32, at);
+    }
     for i in 0..n {
         let lane = kb.extract(v, i as u32);
         kb.store(lane, &at.at(i as i64 * 4));
@@ -256,4 +278,33 @@ pub fn pack(
         }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_the_fewest_and_the_narrowest_of_those() {
+        assert_eq!(lanes_for(3, 16), 4);
+        assert_eq!(lanes_for(8, 16), 8);
+        assert_eq!(lanes_for(20, 16), 16);
+        assert_eq!(lanes_for(64, 8), 8);
+        assert_eq!(lanes_for(64, 4), 4);
+    }
+
+    #[test]
+    fn tiles_leave_registers_for_weights_an_element_and_a_product() {
+        for lanes in [4, 8, 16] {
+            let registers = if lanes == 16 { 32 } else { 16 };
+            for (run, channels) in (1..12).flat_map(|r| (1..200).map(move |c| (r, c))) {
+                let t = Tile::fitting(run, channels, lanes);
+                assert!(t.pixels <= run.max(1) && t.vectors * t.pixels > 0);
+                // A weight that one pixel reads is an operand in memory.
+                let weights = if t.pixels == 1 { 0 } else { t.vectors };
+                let all = t.pixels * t.vectors + weights + 2;
+                assert!(all <= registers, "{t:?} for {run} x {channels} in {lanes} lanes");
+            }
+        }
+    }
 }

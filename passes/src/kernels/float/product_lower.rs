@@ -1,6 +1,6 @@
 //! Which product kernel for which op, and its weights.
 
-use super::product::{Product, Tile, pack};
+use super::product::{Product, Tile, lanes_for, pack};
 use super::scalar_conv::ScalarConv;
 use crate::kernels::pool::Axis;
 use crate::kernels::site::Site;
@@ -86,8 +86,8 @@ fn lower_conv(site: &Site, conv: &Conv) -> Result<Vec<Call>, String> {
     let steps = [conv.stride[0] * x.strides[1], conv.stride[1] * x.strides[2]];
     let pixels =
         each::loops(&y.shape[..3], &[&[x.strides[0], steps[0], steps[1]], &y.strides[..3]]);
-    let tile = Tile::of(pixels.last().map_or(1, |l| l.0));
-    let lanes = super::lanes(site);
+    let lanes = lanes_for(conv.per_out, (site.machine.width / 4) as u8);
+    let tile = Tile::fitting(pixels.last().map_or(1, |l| l.0), conv.per_out, lanes);
     let panel = tile.vectors * u64::from(lanes);
     let [rows, columns] = [conv.dilation[0] * x.strides[1], conv.dilation[1] * x.strides[2]];
     let [kh, kw] = conv.window;
@@ -222,7 +222,8 @@ struct Matrix {
 }
 
 impl Matrix {
-    fn product(&self, site: &Site) -> Product {
+    /// In vectors of `lanes` floats.
+    fn product(&self, lanes: u8) -> Product {
         Product {
             mems: [NONE; 4],
             outer: vec![],
@@ -231,9 +232,9 @@ impl Matrix {
             channels: self.n,
             panel_stride: 0,
             packed: true,
-            tile: Tile::of(self.m),
+            tile: Tile::fitting(self.m, self.n, lanes),
             act: Act::None,
-            lanes: super::lanes(site),
+            lanes,
         }
     }
 
@@ -245,7 +246,7 @@ impl Matrix {
         n: u64,
         at: impl Fn(u64, u64, u64) -> u64,
     ) -> (Product, Vec<u8>) {
-        let kernel = self.product(site);
+        let kernel = self.product(lanes_for(self.n, (site.machine.width / 4) as u8));
         let panel = kernel.tile.vectors * u64::from(kernel.lanes);
         let bytes = pack(w, [n, self.n, self.k], panel, at);
         let taps = each::loops(&[self.k], &[&[self.x[1]], &[panel * 4]]);
@@ -254,11 +255,15 @@ impl Matrix {
 
     /// With weights in rows, `stride` bytes apart.
     fn in_rows(&self, site: &Site, stride: u64, slack: u32) -> Product {
-        let kernel = self.product(site);
-        let panel = kernel.tile.vectors * u64::from(kernel.lanes);
-        let taps = each::loops(&[self.k], &[&[self.x[1]], &[stride]]);
         // The last vector reads behind a row; behind the last row it needs the slack.
         let packed = slack >= SLACK;
+        let lanes = match packed {
+            true => lanes_for(self.n, (site.machine.width / 4) as u8),
+            false => super::lanes(site, self.n),
+        };
+        let kernel = self.product(lanes);
+        let panel = kernel.tile.vectors * u64::from(kernel.lanes);
+        let taps = each::loops(&[self.k], &[&[self.x[1]], &[stride]]);
         Product { taps, panel_stride: panel * 4, packed, ..kernel }
     }
 }

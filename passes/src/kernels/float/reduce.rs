@@ -62,7 +62,8 @@ impl Kernel for Reduce {
     }
 
     fn build(&self, name: &str) -> Func {
-        let mut kb = Kb::new(name, &[self.x.mem(), self.y.mem()]);
+        let mut kb =
+            Kb::with_width(name, &[self.x.mem(), self.y.mem()], super::vector_bytes(self.lanes));
         let (x, y) = (kb.mem(0), kb.mem(1));
         if self.y.is_empty() {
             return kb.finish();
@@ -197,7 +198,12 @@ fn lower(site: &Site, axes: &[u32], form: (Before, Combine, After)) -> Result<Ve
         return Err("a reduction writes one dense block".into());
     }
     let axes = axes.iter().map(|&a| a as usize).collect();
-    let kernel = Reduce { x, y, axes, form, lanes: super::lanes(site) };
+    let kernel = Reduce { x, y, axes, form, lanes: 4 };
+    let run = match kernel.reduces_rows() {
+        true => kernel.x.shape.last().copied(),
+        false => kernel.loops().0.last().map(|l| l.0),
+    };
+    let kernel = Reduce { lanes: super::lanes(site, run.unwrap_or(1)), ..kernel };
     let args = vec![site.arg(site.operand(0)), site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }

@@ -35,7 +35,8 @@ impl Kernel for Resize {
 
     fn build(&self, name: &str) -> Func {
         let tables = [1, 2].map(|d| const_mem((self.y.shape[d] * ENTRY) as usize));
-        let mut kb = Kb::new(name, &[self.x.mem(), tables[0], tables[1], self.y.mem()]);
+        let mems = [self.x.mem(), tables[0], tables[1], self.y.mem()];
+        let mut kb = Kb::with_width(name, &mems, super::vector_bytes(self.lanes));
         let [x, rows, columns, y] = [0, 1, 2, 3].map(|i| kb.mem(i));
         if self.y.is_empty() {
             return kb.finish();
@@ -157,6 +158,7 @@ fn lower(
     };
     let (rows, columns) = (table(1, "rows"), table(2, "columns"));
     let args = vec![site.arg(site.operand(0)), rows, columns, site.arg(site.result())];
-    let kernel = Resize { x, y, bilinear, lanes: super::lanes(site) };
+    let lanes = super::lanes(site, y.shape[3]);
+    let kernel = Resize { x, y, bilinear, lanes };
     Ok(vec![Call { kernel: Box::new(kernel), args }])
 }
