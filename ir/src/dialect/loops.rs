@@ -214,6 +214,8 @@ dialect! { Loop;
     IntToFloatLow "loop.int_to_float_low" (x: one Vector) -> (y: one Vector) {} pure;
     /// float to signed integer toward zero, saturating, NaN → 0; scalars f32/f64 → i32/i64
     FloatToInt "loop.float_to_int" (x: one Scalar) -> (y: one Scalar) {} pure;
+    /// f32 lanes to i32 toward zero; each magnitude is below 2^31, or the lane is not read
+    Truncate "loop.truncate" (x: one Vector) -> (y: one Vector) {} pure;
     /// f32 → f64 or f64 → f32 (nearest even) scalar
     FloatCast "loop.float_cast" (x: one Scalar) -> (y: one Scalar) {} pure;
     /// the same bits as another type of the same size

@@ -147,6 +147,7 @@ fn unary(op: &Op, a: &Lanes, ty: Ty) -> Option<Lanes> {
             _ => (a.s(i) as f64).to_bits(),
         }),
         Op::IntToFloatLow(_) => one(&|i| (a.s(i) as f64).to_bits()),
+        Op::Truncate(_) => one(&|i| a.f(i) as i32 as u64),
         Op::FloatToInt(_) => one(&|i| match ty.0 {
             DType::I32 => a.f(i) as i32 as u64,
             _ => a.f(i) as i64 as u64,

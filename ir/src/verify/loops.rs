@@ -48,6 +48,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("int_to_float_c1", "i32 to f32 lane by lane, or a scalar i32 or i64 to f32 or f64"),
     ("int_to_float_low_c1", "a vector of i32 to a vector of f64 of the same size"),
     ("float_to_int_c1", "f32 or f64 to i32 or i64"),
+    ("truncate_c1", "f32 to i32, lane by lane"),
     ("float_cast_c1", "f32 to f64 or f64 to f32"),
     ("bitcast_c1", "both types have the same number of bytes"),
     ("widen_c1", "integers to integers twice as wide, in a vector of the same size"),
@@ -152,6 +153,7 @@ fn conversion(c: &mut OpCheck, op: &Op) {
             ("int_to_float_low_c1", { from.0 == I32 && to.0 == F64 && bytes(from) == bytes(to) })
         }
         FloatToInt(_) => ("float_to_int_c1", from.0.is_float() && matches!(to, (I32 | I64, 1))),
+        Truncate(_) => ("truncate_c1", (from.0, to.0) == (F32, I32) && from.1 == to.1),
         FloatCast(_) => ("float_cast_c1", matches!((from.0, to.0), (F32, F64) | (F64, F32))),
         Bitcast(_) => ("bitcast_c1", bytes(from) == bytes(to)),
         WidenLowS(_) | WidenHighS(_) | WidenLowU(_) | WidenHighU(_) => {

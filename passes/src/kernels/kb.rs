@@ -270,7 +270,8 @@ impl Kb {
         trunc Trunc, /// Signed integer to float.
         int_to_float IntToFloat, /// i32x4 lanes 0 and 1 to f64x2.
         int_to_float_low IntToFloatLow, /// Float to signed integer toward zero, saturating.
-        float_to_int FloatToInt, /// Between f32 and f64 scalars.
+        float_to_int FloatToInt, /// f32 lanes below 2^31 to i32 toward zero.
+        truncate Truncate, /// Between f32 and f64 scalars.
         float_cast FloatCast, /// The same bits as another type.
         bitcast Bitcast,
     }

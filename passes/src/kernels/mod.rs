@@ -28,6 +28,7 @@ pub mod pairs;
 pub mod pool;
 pub mod requant;
 pub mod resize;
+pub mod resize_cells;
 mod resize_lanes;
 pub mod row_sums;
 pub mod scalar_conv;

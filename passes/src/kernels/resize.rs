@@ -1,7 +1,9 @@
 //! `int.resize_bilinear`: neighbours and weights of each row and column are constants. Channels are
-//! blended one by one here, where they are contiguous bytes in vectors (`resize_lanes.rs`).
+//! blended one by one here, where they are contiguous bytes in vectors (`resize_lanes.rs`), outputs
+//! between the same inputs together (`resize_cells.rs`).
 
-use super::kb::{Kb, Var};
+use super::kb::{Addr, Kb, Var};
+use super::resize_cells::Cells;
 use super::scalar_conv::store_code;
 use super::site::Site;
 use super::{Arg, Call, Kernel, Machine, View, const_mem};
@@ -25,6 +27,8 @@ pub struct Resize {
     pub code_bias: i32,
     /// Bytes of a vector.
     pub width: u64,
+    /// Rows and columns of outputs between the same inputs.
+    pub cells: Option<[Cells; 2]>,
 }
 
 /// Offsets of the two neighbours and the second one's weight.
@@ -43,44 +47,82 @@ impl Kernel for Resize {
     }
 
     fn build(&self, name: &str) -> Func {
-        let (h, w) = (self.y.shape[1], self.y.shape[2]);
+        let [h, w] = [self.y.shape[1], self.y.shape[2]];
         let [rows, cols] = [h, w].map(|n| const_mem((n * ENTRY) as usize));
         let mems = [self.x.mem(), rows, cols, self.y.mem()];
         let mut kb = Kb::with_width(name, &mems, self.width);
         if self.y.is_empty() {
             return kb.finish();
         }
-        let (rows, cols, y) = (kb.mem(1), kb.mem(2), kb.mem(3));
-        let ys = self.y.strides.clone();
+        let (x, y) = (kb.mem(0), kb.mem(3));
         kb.for_each(self.y.shape[0], |kb, n| {
-            let y = n.of(&y, ys[0]);
+            let y = n.of(&y, self.y.strides[0]);
             let image = kb.index(n);
             let image = scaled(kb, image, self.x.strides[0]);
-            kb.for_each(h, |kb, vh| {
-                let row = self.neighbours(kb, &vh.of(&rows, ENTRY));
-                let row_weights = self.is_vector().then(|| self.row_weights(kb, row));
-                let y = vh.of(&y, ys[1]);
-                kb.for_each(w, |kb, vw| {
-                    let col = self.neighbours(kb, &vw.of(&cols, ENTRY));
-                    let corners = corners(kb, image, row, col);
-                    let y = vw.of(&y, ys[2]);
-                    if let Some(weights) = row_weights {
-                        return self.pixel(kb, corners, (weights, col.fraction), &y);
-                    }
-                    kb.for_each(self.y.shape[3], |kb, c| {
-                        let taps = corners.map(|at| self.tap(kb, at, c));
-                        let code = match self.style {
-                            ResizeStyle::Fixed10 => self.blend_fixed(kb, taps, row, col),
-                            ResizeStyle::Float32 => self.blend_float(kb, taps, row, col),
-                        };
-                        let bias = kb.i32(self.code_bias);
-                        let code = kb.add(code, bias);
-                        store_code(kb, code, self.y.dtype, &c.of(&y, ys[3]));
-                    });
+            let Some([rows, columns]) = self.cells else {
+                return self.rows(kb, image, &y, [(0, h), (0, w)]);
+            };
+            let x = n.of(&x, self.x.strides[0]);
+            self.rows(kb, image, &y, [(0, rows.first), (0, w)]);
+            self.rows(kb, image, &y, [(rows.end(), h), (0, w)]);
+            self.rows(kb, image, &y, [(rows.first, rows.end()), (0, columns.first)]);
+            self.rows(kb, image, &y, [(rows.first, rows.end()), (columns.end(), w)]);
+            self.rows_of_cells(kb, [rows, columns], &x, &y);
+        });
+        kb.finish()
+    }
+}
+
+impl Resize {
+    /// Outputs of the given ranges of rows and columns, each on its own.
+    fn rows(&self, kb: &mut Kb, image: Value, y: &Addr, [rows, columns]: [(u64, u64); 2]) {
+        let count = |(start, end): (u64, u64)| end - start;
+        if count(rows) == 0 || count(columns) == 0 {
+            return;
+        }
+        let entries = |kb: &Kb, i: usize, start: u64| kb.mem(i).at((start * ENTRY) as i64);
+        let (row_entries, column_entries) = (entries(kb, 1, rows.0), entries(kb, 2, columns.0));
+        let ys = self.y.strides.clone();
+        let y = y.at((rows.0 * ys[1] + columns.0 * ys[2]) as i64);
+        kb.for_each(count(rows), |kb, vh| {
+            let row = self.neighbours(kb, &vh.of(&row_entries, ENTRY));
+            let row_weights = self.is_vector().then(|| self.row_weights(kb, row));
+            let y = vh.of(&y, ys[1]);
+            kb.for_each(count(columns), |kb, vw| {
+                let col = self.neighbours(kb, &vw.of(&column_entries, ENTRY));
+                let corners = corners(kb, image, row, col);
+                let y = vw.of(&y, ys[2]);
+                if let Some(weights) = row_weights {
+                    return self.pixel(kb, corners, (weights, col.fraction), &y);
+                }
+                kb.for_each(self.y.shape[3], |kb, c| {
+                    let taps = corners.map(|at| self.tap(kb, at, c));
+                    let code = match self.style {
+                        ResizeStyle::Fixed10 => self.blend_fixed(kb, taps, row, col),
+                        ResizeStyle::Float32 => self.blend_float(kb, taps, row, col),
+                    };
+                    let bias = kb.i32(self.code_bias);
+                    let code = kb.add(code, bias);
+                    store_code(kb, code, self.y.dtype, &c.of(&y, ys[3]));
                 });
             });
         });
-        kb.finish()
+    }
+
+    /// Rows of outputs between the same inputs, in such columns.
+    fn rows_of_cells(&self, kb: &mut Kb, [rows, columns]: [Cells; 2], x: &Addr, y: &Addr) {
+        let (xs, ys) = (self.x.strides[1], self.y.strides[1]);
+        let x = x.at((rows.from * xs) as i64);
+        let y = y.at((rows.first * ys) as i64);
+        let entries = kb.mem(1).at((rows.first * ENTRY) as i64);
+        kb.for_each(rows.n, |kb, cell| {
+            kb.for_each(rows.each, |kb, i| {
+                let entry = i.of(&cell.of(&entries, rows.each * ENTRY), ENTRY);
+                let weights = self.weights(kb, &entry);
+                let y = i.of(&cell.of(&y, rows.each * ys), ys);
+                self.cells(kb, columns, &cell.of(&x, xs), weights, &y);
+            });
+        });
     }
 }
 
@@ -197,15 +239,38 @@ pub fn lower(site: &Site, op: &int::ResizeBilinear) -> Result<Vec<Call>, String>
         return Err("the input has more than 2^31 bytes".into());
     }
     let mode = ResizeMode::from_options(op.align_corners, op.half_pixel_centers);
-    let tables = [1, 2].map(|d| Arg::Const {
+    let [rows, columns] =
+        [1, 2].map(|d| axis(op.style, x.shape[d] as usize, y.shape[d] as usize, mode));
+    let table = |entries: &[Entry], stride: u64| Arg::Const {
         name: "neighbours".into(),
-        bytes: table(op.style, x.shape[d] as usize, y.shape[d] as usize, x.strides[d], mode),
-    });
-    let [rows, cols] = tables;
+        bytes: entries.iter().flat_map(|e| e.bytes(stride)).collect(),
+    };
+    let tables = [table(&rows, x.strides[1]), table(&columns, x.strides[2])];
+    let (style, code_bias) = (op.style, op.code_bias);
     let width = vector_width(site.machine, &x);
-    let kernel = Resize { x, y, style: op.style, code_bias: op.code_bias, width };
-    let args = vec![site.arg(site.operand(0)), rows, cols, site.arg(site.result())];
+    let mut kernel = Resize { x, y, style, code_bias, width, cells: None };
+    kernel.choose_cells(site.machine, [&rows, &columns]);
+    let [rows, columns] = tables;
+    let args = vec![site.arg(site.operand(0)), rows, columns, site.arg(site.result())];
     Ok(vec![Call { kernel: Box::new(kernel), args }])
+}
+
+impl Resize {
+    /// Takes outputs between the same inputs together, where channels are vectors.
+    fn choose_cells(&mut self, machine: Machine, axes: [&[Entry]; 2]) {
+        let [rows, columns] = [1, 2].map(|d| {
+            let cell = |e: &Entry| e.cell(self.x.shape[d] as usize);
+            Cells::find(&axes[d - 1].iter().map(cell).collect::<Vec<_>>())
+        });
+        let Some(cells) = rows.zip(columns) else { return };
+        // Half a vector of channels at a time.
+        let width = |&width: &u64| width == machine.width || width / 2 >= self.x.shape[3];
+        let width = [16, 32, 64].into_iter().find(width).unwrap_or(self.width);
+        let wider = Resize { width, cells: Some(cells.into()), ..self.clone() };
+        if wider.is_vector() {
+            *self = wider;
+        }
+    }
 }
 
 /// The narrowest vectors that take all channels at once, or the widest there are.
@@ -220,20 +285,38 @@ fn vector_width(machine: Machine, x: &View) -> u64 {
     enough.or(widths.last()).copied().unwrap_or(16)
 }
 
-/// Entries of one axis.
-fn table(style: ResizeStyle, from: usize, to: usize, stride: u64, mode: ResizeMode) -> Vec<u8> {
-    let entry = |lo: usize, hi: usize, fraction: [u8; 4]| {
+/// Neighbours of one output along an axis, and the second one's weight.
+pub(super) struct Entry {
+    lo: usize,
+    hi: usize,
+    fraction: [u8; 4],
+}
+
+impl Entry {
+    /// Both neighbours, as if an output that is just an input lay before the next of `inputs`:
+    /// that one's weight is 0.
+    pub(super) fn cell(&self, inputs: usize) -> (usize, usize) {
+        let next = self.lo + 1;
+        let at_input = self.fraction == [0; 4] && self.hi == self.lo && next < inputs;
+        (self.lo, if at_input { next } else { self.hi })
+    }
+    /// `[offset of lo][offset of hi][fraction]`, inputs lying `stride` bytes apart.
+    fn bytes(&self, stride: u64) -> Vec<u8> {
         let at = |i: usize| (i as u64 * stride) as i32;
-        [at(lo).to_le_bytes(), at(hi).to_le_bytes(), fraction].concat()
-    };
+        [at(self.lo).to_le_bytes(), at(self.hi).to_le_bytes(), self.fraction].concat()
+    }
+}
+
+/// Entries of one axis.
+pub(super) fn axis(style: ResizeStyle, from: usize, to: usize, mode: ResizeMode) -> Vec<Entry> {
     match style {
         ResizeStyle::Fixed10 => resize_axis_i10(from, to, mode)
             .iter()
-            .flat_map(|l| entry(l.lo, l.hi, l.frac.to_le_bytes()))
+            .map(|l| Entry { lo: l.lo, hi: l.hi, fraction: l.frac.to_le_bytes() })
             .collect(),
         ResizeStyle::Float32 => resize_axis_f32(from, to, mode)
             .iter()
-            .flat_map(|l| entry(l.lo, l.hi, l.frac.to_le_bytes()))
+            .map(|l| Entry { lo: l.lo, hi: l.hi, fraction: l.frac.to_le_bytes() })
             .collect(),
     }
 }

@@ -155,22 +155,27 @@ impl Resize {
         let products = [0, 1, 2, 3].map(|i| kb.mul(taps[i], weights[i].0));
         let [first, rest @ ..] = products;
         let sum = rest.into_iter().fold(first, |sum, p| kb.add(sum, p));
-        // Halves away from zero: + 2^19 where the sum is above 0, else − 2^19.
-        let one = kb.int(kb.vec(DType::I32), 1);
-        let half = kb.int(kb.vec(DType::I32), 1 << 19);
-        let before = kb.sub(sum, one);
-        let negative = kb.shr_s(before, 31);
-        let flipped = kb.xor(half, negative);
-        let nudge = kb.sub(flipped, negative);
-        let nudged = kb.add(sum, nudge);
-        // Toward zero: negative numbers are moved up by the divisor less one.
-        let sign = kb.shr_s(nudged, 31);
-        let up = kb.shr_u(sign, 12);
-        let moved = kb.add(nudged, up);
-        let code = kb.shr_s(moved, 20);
+        let code = round_fixed(kb, sum);
         let bias = kb.int(kb.vec(DType::I32), i64::from(self.code_bias));
         kb.add(code, bias)
     }
+}
+
+/// i32 sums in 20 fraction bits to integers, halves away from zero.
+pub(super) fn round_fixed(kb: &mut Kb, sum: Value) -> Value {
+    // + 2^19 where the sum is above 0, else − 2^19.
+    let one = kb.int(kb.vec(DType::I32), 1);
+    let half = kb.int(kb.vec(DType::I32), 1 << 19);
+    let before = kb.sub(sum, one);
+    let negative = kb.shr_s(before, 31);
+    let flipped = kb.xor(half, negative);
+    let nudge = kb.sub(flipped, negative);
+    let nudged = kb.add(sum, nudge);
+    // Toward zero: negative numbers are moved up by the divisor less one.
+    let sign = kb.shr_s(nudged, 31);
+    let up = kb.shr_u(sign, 12);
+    let moved = kb.add(nudged, up);
+    kb.shr_s(moved, 20)
 }
 
 /// Lanes 4q to 4q + 3 of every sixteen, as i32x4, from the half that holds them.

@@ -185,7 +185,8 @@ impl Resize {
         }
         let part = |range: (u64, u64)| {
             let (y, y_at) = self.y.part(1, range);
-            let kernel = Box::new(Resize { y, ..self.clone() });
+            let cells = self.cells.and_then(|[rows, columns]| Some([rows.part(range)?, columns]));
+            let kernel = Box::new(Resize { y, cells, ..self.clone() });
             Part { kernel, offsets: vec![0, range.0 * ENTRY, 0, y_at] }
         };
         ranges(self.y.shape[1], 1, tasks.n).into_iter().map(part).collect()

@@ -167,7 +167,8 @@ impl Walk<'_> {
                 let wide = self.b.ins().swiden_low(arg[0]);
                 self.b.ins().fcvt_from_sint(ty, wide)
             }
-            Op::FloatToInt(_) => self.b.ins().fcvt_to_sint_sat(ty, arg[0]),
+            Op::Truncate(_) if self.arch == Arch::X86_64 => self.b.ins().x86_cvtt2dq(ty, arg[0]),
+            Op::Truncate(_) | Op::FloatToInt(_) => self.b.ins().fcvt_to_sint_sat(ty, arg[0]),
             Op::FloatCast(_) if ty == types::F64 => self.b.ins().fpromote(ty, arg[0]),
             Op::FloatCast(_) => self.b.ins().fdemote(ty, arg[0]),
             Op::Bitcast(_) => self.cast(arg[0], ty),

@@ -356,6 +356,10 @@ forms! {
         VEX_Vcvtdq2ps_xmm_xmmm128 VEX_Vcvtdq2ps_ymm_ymmm256
         EVEX_Vcvtdq2ps_xmm_k1z_xmmm128b32 EVEX_Vcvtdq2ps_ymm_k1z_ymmm256b32
         EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er;
+    CVTTPS2DQ 4
+        VEX_Vcvttps2dq_xmm_xmmm128 VEX_Vcvttps2dq_ymm_ymmm256
+        EVEX_Vcvttps2dq_xmm_k1z_xmmm128b32 EVEX_Vcvttps2dq_ymm_k1z_ymmm256b32
+        EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae;
     SQRTPS 4
         VEX_Vsqrtps_xmm_xmmm128 VEX_Vsqrtps_ymm_ymmm256
         EVEX_Vsqrtps_xmm_k1z_xmmm128b32 EVEX_Vsqrtps_ymm_k1z_ymmm256b32

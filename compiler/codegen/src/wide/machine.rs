@@ -114,6 +114,7 @@ pub(super) fn single(m: Machine, op: &Op, elem: DType, scalar: bool) -> Option<(
         Op::Fdiv(_) => floats([DIVPS, DIVPD], [DIVSS, DIVSD], Second),
         Op::Fsqrt(_) if !scalar => floats([SQRTPS, SQRTPD], [SQRTPS, SQRTPD], Unary),
         Op::IntToFloat(_) if !scalar => Some((CVTDQ2PS, Unary)),
+        Op::Truncate(_) => Some((CVTTPS2DQ, Unary)),
         // `elem` is the result's.
         Op::PackS(_) => ints([Some(PACKSSWB), Some(PACKSSDW), None, None], Second),
         Op::PackU(_) => ints([Some(PACKUSWB), Some(PACKUSDW), None, None], Second),
