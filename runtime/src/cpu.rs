@@ -3,6 +3,8 @@
 //! A level is a named set of features; code for a level runs on every host that lists it in
 //! [`levels_of_host`]. Invariant: names are those of `--cpu` on the command line. Anyone may call.
 
+pub mod amx;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,6 +45,7 @@ pub enum CpuLevel {
     X86V3,
     X86AvxVnni,
     X86Avx512Vnni,
+    X86Amx,
     A64Baseline,
     A64Dotprod,
     A64I8mm,
@@ -52,8 +55,8 @@ pub enum CpuLevel {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuNameError {
     #[error(
-        "unknown CPU level `{name}` (x86-64: x86-64, x86-64-v2, x86-64-v3, avxvnni, avx512vnni; \
-         aarch64: armv8-a, dotprod, i8mm; or native, baseline)"
+        "unknown CPU level `{name}` (x86-64: x86-64, x86-64-v2, x86-64-v3, avxvnni, avx512vnni, \
+         x86-64-amx; aarch64: armv8-a, dotprod, i8mm; or native, baseline)"
     )]
     Unknown { name: String },
     #[error("CPU level `{level}` is of {found}, but the target is {expected}")]
@@ -64,12 +67,13 @@ pub enum CpuNameError {
 
 impl CpuLevel {
     /// Every level, in increasing order per architecture.
-    pub const ALL: [CpuLevel; 8] = [
+    pub const ALL: [CpuLevel; 9] = [
         CpuLevel::X86Baseline,
         CpuLevel::X86V2,
         CpuLevel::X86V3,
         CpuLevel::X86AvxVnni,
         CpuLevel::X86Avx512Vnni,
+        CpuLevel::X86Amx,
         CpuLevel::A64Baseline,
         CpuLevel::A64Dotprod,
         CpuLevel::A64I8mm,
@@ -91,6 +95,7 @@ impl CpuLevel {
             CpuLevel::X86V3 => "x86-64-v3",
             CpuLevel::X86AvxVnni => "avxvnni",
             CpuLevel::X86Avx512Vnni => "avx512vnni",
+            CpuLevel::X86Amx => "x86-64-amx",
             CpuLevel::A64Baseline => "armv8-a",
             CpuLevel::A64Dotprod => "dotprod",
             CpuLevel::A64I8mm => "i8mm",
@@ -107,6 +112,7 @@ impl CpuLevel {
             CpuLevel::X86Avx512Vnni => {
                 "x86-64-v3 and AVX-512 F, VL, BW, DQ, VNNI: 512-bit vpdpbusd (Ice Lake, Zen 4)"
             }
+            CpuLevel::X86Amx => "avx512vnni and AMX-INT8 tiles (Sapphire Rapids; Linux 5.16)",
             CpuLevel::A64Baseline => "any 64-bit Arm: NEON",
             CpuLevel::A64Dotprod => "NEON and sdot, udot (Cortex-A75, Neoverse N1, Apple M1)",
             CpuLevel::A64I8mm => "dotprod and usdot, smmla (Neoverse V1, Apple M2)",
@@ -186,6 +192,7 @@ fn host_has(level: CpuLevel) -> bool {
             let base = has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq");
             host_has(CpuLevel::X86V3) && base && has!("avx512vnni")
         }
+        CpuLevel::X86Amx => host_has(CpuLevel::X86Avx512Vnni) && amx::available(),
         CpuLevel::A64Baseline | CpuLevel::A64Dotprod | CpuLevel::A64I8mm => false,
     }
 }

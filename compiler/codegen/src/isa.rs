@@ -84,7 +84,7 @@ fn cpu_flags(cpu: CpuLevel) -> Vec<&'static str> {
         CpuLevel::X86V2 => all(&[&V2]),
         CpuLevel::X86V3 => all(&[&V2, &V3]),
         CpuLevel::X86AvxVnni => all(&[&V2, &V3, &["has_avx_vnni"]]),
-        CpuLevel::X86Avx512Vnni => {
+        CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => {
             all(&[&V2, &V3, &["has_avx512vl", "has_avx512f", "has_avx512dq", "has_avx512vnni"]])
         }
         CpuLevel::A64Baseline => vec![],

@@ -75,6 +75,8 @@ fn the_best_variant_of_this_cpu_runs() {
     // All levels, each pair of neighbours, and sets without the baseline.
     let mut sets: Vec<&[CpuLevel]> = vec![&all, &all[1..]];
     sets.extend(all.windows(2));
+    // Alone it asks too: tiles need permission.
+    sets.push(&[CpuLevel::X86Amx]);
     for (i, set) in sets.into_iter().enumerate() {
         let (from, to) = (dir.path().join("m.o"), dir.path().join(format!("m{i}.so")));
         std::fs::write(&from, object(set, "x86_64-unknown-linux-gnu")).expect("written");

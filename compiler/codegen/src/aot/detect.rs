@@ -1,8 +1,9 @@
 //! Asking the CPU, from inside an object that calls nothing: which CPU levels does it run?
 //!
-//! The two instructions that Cranelift lacks are functions of a few bytes; what their answers mean
-//! is code like any other. x86: `cpuid` and `xgetbv`. aarch64: the identification registers, which
-//! Linux lets programs read.
+//! The instructions that Cranelift lacks are functions of a few bytes; what their answers mean is
+//! code like any other. x86: `cpuid` and `xgetbv`; where the CPU has AMX, a system call of Linux
+//! that asks for the permission to use it. aarch64: the identification registers, which Linux
+//! lets programs read.
 
 use super::define_function;
 use crate::CodegenError;
@@ -14,7 +15,8 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Linkage, Module};
 use cranelift_object::ObjectModule;
-use qcc_runtime::cpu::{Arch, CpuLevel};
+use qcc_runtime::cpu::{Arch, CpuLevel, amx};
+use target_lexicon::OperatingSystem;
 
 /// Defines `int32_t <symbol>_cpu(void)`: one more than the index of the first of `levels` that
 /// this CPU runs, or 0.
@@ -25,15 +27,22 @@ pub(super) fn define(
 ) -> Result<FuncId, CodegenError> {
     let name = format!("{symbol}_cpu");
     let arch = levels.first().map_or(Arch::X86_64, |l| l.arch());
-    let stubs = Stubs::define(out, symbol, arch)?;
+    let mut stubs = Stubs::define(out, symbol, arch)?;
+    if levels.contains(&CpuLevel::X86Amx) {
+        stubs.define_permit(out, symbol)?;
+    }
     define_function(out, &name, (Linkage::Local, 0), Some(types::I32), |out, b, _| {
         let facts = match &stubs {
-            Stubs::X86 { cpuid, xgetbv } => x86_facts(out, b, *cpuid, *xgetbv),
+            Stubs::X86 { cpuid, xgetbv, permit } => {
+                let mut facts = x86_facts(out, b, *cpuid, *xgetbv);
+                facts.extend(permit.map(|permit| permission(out, b, &facts, permit)));
+                facts
+            }
             Stubs::Aarch64 { isar0, isar1 } => [*isar0, *isar1].map(|f| call(out, b, f)).to_vec(),
         };
         let mut choice = b.ins().iconst(types::I32, 0);
         for (i, &level) in levels.iter().enumerate().rev() {
-            let runs = runs_level(b, &facts, level);
+            let runs = has_all(b, &facts, &needs(level));
             let this = b.ins().iconst(types::I32, i as i64 + 1);
             choice = b.ins().select(runs, this, choice);
         }
@@ -43,8 +52,9 @@ pub(super) fn define(
 
 /// Functions of raw bytes.
 enum Stubs {
-    /// `void cpuid(u32 leaf, u32 subleaf, u32 *eax_ebx_ecx_edx)`, `u32 xgetbv(void)`.
-    X86 { cpuid: FuncId, xgetbv: FuncId },
+    /// `void cpuid(u32 leaf, u32 subleaf, u32 *eax_ebx_ecx_edx)`, `u32 xgetbv(void)`, and for AMX
+    /// `u32 permit(void)`: whether the system lets this process use tiles.
+    X86 { cpuid: FuncId, xgetbv: FuncId, permit: Option<FuncId> },
     /// `u64 f(void)`: a register's value.
     Aarch64 { isar0: FuncId, isar1: FuncId },
 }
@@ -62,6 +72,24 @@ const CPUID: [u8; 27] = [
     0x5B, 0xC3, // pop rbx; ret
 ];
 const XGETBV: [u8; 6] = [0x31, 0xC9, 0x0F, 0x01, 0xD0, 0xC3]; // xor ecx, ecx; xgetbv; ret
+/// arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA) == 0.
+const PERMIT: [u8; 26] = {
+    let [n, request, feature] =
+        [amx::ARCH_PRCTL, amx::ARCH_REQ_XCOMP_PERM, amx::XFEATURE_XTILEDATA];
+    let (n, request, feature) = (n.to_le_bytes(), request.to_le_bytes(), feature.to_le_bytes());
+    [
+        0xB8, n[0], n[1], n[2], n[3], // mov eax, n
+        0xBF, request[0], request[1], request[2], request[3], // mov edi, request
+        0xBE, feature[0], feature[1], feature[2], feature[3], // mov esi, feature
+        0x0F, 0x05, // syscall
+        0x85, 0xC0, // test eax, eax
+        0x0F, 0x94, 0xC0, // sete al
+        0x0F, 0xB6, 0xC0, // movzx eax, al
+        0xC3, // ret
+    ]
+};
+/// No system call that we know.
+const REFUSE: [u8; 3] = [0x31, 0xC0, 0xC3]; // xor eax, eax; ret
 const MRS_X0_ISAR0: u32 = 0xD538_0600; // mrs x0, ID_AA64ISAR0_EL1
 const MRS_X0_ISAR1: u32 = 0xD538_0620; // mrs x0, ID_AA64ISAR1_EL1
 const RET: u32 = 0xD65F_03C0;
@@ -69,22 +97,15 @@ const RET: u32 = 0xD65F_03C0;
 impl Stubs {
     fn define(out: &mut ObjectModule, symbol: &str, arch: Arch) -> Result<Stubs, CodegenError> {
         let mut stub = |what: &str, params: &[types::Type], result: Option<types::Type>, code| {
-            // Whatever the target's convention: these bytes were written for System V.
-            let mut sig = Signature::new(CallConv::SystemV);
-            sig.params.extend(params.iter().map(|&t| AbiParam::new(t)));
-            sig.returns.extend(result.map(AbiParam::new));
-            let name = format!("{symbol}_{what}");
-            let fail = |e| CodegenError::backend(&name, e);
-            let id = out.declare_function(&name, Linkage::Local, &sig).map_err(fail)?;
             let code: Vec<u8> = code;
-            out.define_function_bytes(id, 16, &code, &[]).map_err(fail)?;
-            Ok::<FuncId, CodegenError>(id)
+            define_stub(out, &format!("{symbol}_{what}"), (params, result), &code)
         };
         let words = |words: [u32; 2]| words.iter().flat_map(|w| w.to_le_bytes()).collect();
         Ok(match arch {
             Arch::X86_64 => Stubs::X86 {
                 cpuid: stub("cpuid", &[types::I32, types::I32, types::I64], None, CPUID.to_vec())?,
                 xgetbv: stub("xgetbv", &[], Some(types::I32), XGETBV.to_vec())?,
+                permit: None,
             },
             Arch::Aarch64 => Stubs::Aarch64 {
                 isar0: stub("isar0", &[], Some(types::I64), words([MRS_X0_ISAR0, RET]))?,
@@ -92,6 +113,34 @@ impl Stubs {
             },
         })
     }
+}
+
+impl Stubs {
+    fn define_permit(&mut self, out: &mut ObjectModule, symbol: &str) -> Result<(), CodegenError> {
+        if let Stubs::X86 { permit, .. } = self {
+            let linux = out.isa().triple().operating_system == OperatingSystem::Linux;
+            let code: &[u8] = if linux { &PERMIT } else { &REFUSE };
+            let types = (&[][..], Some(types::I32));
+            *permit = Some(define_stub(out, &format!("{symbol}_permit"), types, code)?);
+        }
+        Ok(())
+    }
+}
+
+/// Defines `name` from bytes that were written for System V, whatever the target's convention.
+fn define_stub(
+    out: &mut ObjectModule,
+    name: &str,
+    (params, result): (&[types::Type], Option<types::Type>),
+    code: &[u8],
+) -> Result<FuncId, CodegenError> {
+    let mut sig = Signature::new(CallConv::SystemV);
+    sig.params.extend(params.iter().map(|&t| AbiParam::new(t)));
+    sig.returns.extend(result.map(AbiParam::new));
+    let fail = |e| CodegenError::backend(name, e);
+    let id = out.declare_function(name, Linkage::Local, &sig).map_err(fail)?;
+    out.define_function_bytes(id, 16, code, &[]).map_err(fail)?;
+    Ok(id)
 }
 
 fn call(out: &mut dyn Module, b: &mut FunctionBuilder, f: FuncId) -> Value {
@@ -107,6 +156,9 @@ const LEAF7_ECX: usize = 2;
 const LEAF7_1_EAX: usize = 3;
 const EXTENDED1_ECX: usize = 4;
 const XCR0: usize = 5;
+const LEAF7_EDX: usize = 6;
+/// 1: the system permits tiles. Only there if AMX is one of the levels.
+const PERMISSION: usize = 7;
 // Indices of the identification registers.
 const ISAR0: usize = 0;
 const ISAR1: usize = 1;
@@ -127,7 +179,7 @@ fn x86_facts(
         b.ins().call(callee, &[leaf, sub, at]);
         b.ins().load(types::I32, MemFlagsData::trusted(), at, 4 * register)
     };
-    let (eax, ebx, ecx) = (0, 1, 2);
+    let (eax, ebx, ecx, edx) = (0, 1, 2, 3);
     let last = word(b, 0, 0, eax);
     let last_extended = word(b, 0x8000_0000, 0, eax);
     let mut checked = |b: &mut FunctionBuilder, last, leaf: u32, sub, register| {
@@ -139,23 +191,43 @@ fn x86_facts(
     let leaf1_ecx = checked(b, last, 1, 0, ecx);
     let leaf7_ebx = checked(b, last, 7, 0, ebx);
     let leaf7_ecx = checked(b, last, 7, 0, ecx);
+    let leaf7_edx = checked(b, last, 7, 0, edx);
     let leaf7_1_eax = checked(b, last, 7, 1, eax);
     let extended1_ecx = checked(b, last_extended, 0x8000_0001, 0, ecx);
     // xgetbv exists where the operating system uses it.
+    let used = b.ins().band_imm_u(leaf1_ecx, 1 << 27);
+    let xcr0 = call_if(out, b, used, xgetbv);
+    vec![leaf1_ecx, leaf7_ebx, leaf7_ecx, leaf7_1_eax, extended1_ecx, xcr0, leaf7_edx]
+}
+
+/// Asks the system, where the CPU has AMX and the system saves its state.
+fn permission(
+    out: &mut dyn Module,
+    b: &mut FunctionBuilder,
+    facts: &[Value],
+    permit: FuncId,
+) -> Value {
+    let amx = has_all(b, facts, &AMX);
+    call_if(out, b, amx, permit)
+}
+
+/// What `f` says where `condition` is not 0; else 0.
+fn call_if(out: &mut dyn Module, b: &mut FunctionBuilder, condition: Value, f: FuncId) -> Value {
     let (ask, go) = (b.create_block(), b.create_block());
     b.append_block_param(go, types::I32);
-    let used = b.ins().band_imm_u(leaf1_ecx, 1 << 27);
     let none = b.ins().iconst(types::I32, 0);
-    b.ins().brif(used, ask, [].iter(), go, [none.into()].iter());
+    b.ins().brif(condition, ask, [].iter(), go, [none.into()].iter());
     b.switch_to_block(ask);
     b.seal_block(ask);
-    let xcr0 = call(out, b, xgetbv);
-    b.ins().jump(go, [xcr0.into()].iter());
+    let answer = call(out, b, f);
+    b.ins().jump(go, [answer.into()].iter());
     b.switch_to_block(go);
     b.seal_block(go);
-    let xcr0 = b.block_params(go)[0];
-    vec![leaf1_ecx, leaf7_ebx, leaf7_ecx, leaf7_1_eax, extended1_ecx, xcr0]
+    b.block_params(go)[0]
 }
+
+/// Facts that tiles need besides permission.
+const AMX: [(usize, u64); 2] = [(LEAF7_EDX, amx::CPUID_7_EDX as u64), (XCR0, amx::XCR0 as u64)];
 
 /// Which bits of which facts a level needs (Intel SDM volume 2, CPUID; Arm ARM, ID_AA64ISAR*).
 fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
@@ -183,6 +255,10 @@ fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
         CpuLevel::X86V3 => v3,
         CpuLevel::X86AvxVnni => [v3, vec![(LEAF7_1_EAX, bits(&[4]))]].concat(),
         CpuLevel::X86Avx512Vnni => [v4, vec![(LEAF7_ECX, bits(&[11]))]].concat(),
+        CpuLevel::X86Amx => {
+            let vnni = needs(CpuLevel::X86Avx512Vnni);
+            [vnni, AMX.to_vec(), vec![(PERMISSION, 1)]].concat()
+        }
         // Fields of four bits that count versions; version 1 is all that is needed.
         CpuLevel::A64Dotprod => vec![(ISAR0, bits(&[44]))],
         CpuLevel::A64I8mm => vec![(ISAR0, bits(&[44])), (ISAR1, bits(&[52]))],
@@ -190,9 +266,9 @@ fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
 }
 
 /// 1 where every needed bit is set.
-fn runs_level(b: &mut FunctionBuilder, facts: &[Value], level: CpuLevel) -> Value {
+fn has_all(b: &mut FunctionBuilder, facts: &[Value], needs: &[(usize, u64)]) -> Value {
     let mut all = b.ins().iconst(types::I8, 1);
-    for (fact, mask) in needs(level) {
+    for &(fact, mask) in needs {
         let ty = b.func.dfg.value_type(facts[fact]);
         let mask = b.ins().iconst(ty, mask as i64);
         let masked = b.ins().band(facts[fact], mask);

@@ -105,15 +105,17 @@ pub fn compile_variants(
     let mut out = ObjectModule::new(builder);
     let mut sizes = Sizes::default();
     let mut runs = Vec::new();
+    // Tiles need the system's permission: who asks for it may as well ask the CPU first.
+    let asks = levels.len() > 1 || levels.contains(&CpuLevel::X86Amx);
     for Variant { module, cpu } in variants {
         let own = format!("{symbol}_{}", cpu.name().replace('-', "_"));
-        let names = match levels.len() {
-            1 => (symbol.as_str(), Linkage::Export),
-            _ => (own.as_str(), Linkage::Local),
+        let names = match asks {
+            false => (symbol.as_str(), Linkage::Export),
+            true => (own.as_str(), Linkage::Local),
         };
         runs.push(define_runs(&mut out, module, &target(cpu), names, &mut sizes)?);
     }
-    if levels.len() > 1 {
+    if asks {
         dispatch::define(&mut out, symbol, triple, (&levels, &runs))?;
     }
     define_reset(&mut out, symbol)?;
