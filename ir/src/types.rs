@@ -21,6 +21,8 @@ pub enum Type {
     Scalar(DType),
     /// A vector of `lanes` numbers; 128 bits unless a wider emitter asks for more (level loop).
     Vector { elem: DType, lanes: u8 },
+    /// A matrix of `rows` rows of `bytes` bytes in a tile register (level loop).
+    Tile { rows: u8, bytes: u8 },
     /// A loop variable: a 64-bit integer with a static range, used in addresses (level loop).
     Index,
 }
@@ -244,6 +246,17 @@ impl Type {
     /// A 128-bit vector of `elem`.
     pub fn v128(elem: DType) -> Type {
         Type::Vector { elem, lanes: (16 / elem.size()) as u8 }
+    }
+    /// A tile type.
+    pub fn tile(rows: u64, bytes: u64) -> Type {
+        Type::Tile { rows: rows as u8, bytes: bytes as u8 }
+    }
+    /// Rows and bytes per row, if it is a tile.
+    pub fn as_tile(&self) -> Option<(usize, usize)> {
+        match self {
+            Type::Tile { rows, bytes } => Some((usize::from(*rows), usize::from(*bytes))),
+            _ => None,
+        }
     }
     /// The tensor type, if it is one.
     pub fn as_tensor(&self) -> Option<&TensorType> {

@@ -18,7 +18,8 @@ fn type_for(is: Is) -> Type {
         Is::Mem => Type::mem(256, 64),
         Is::Index => Type::Index,
         Is::Scalar => Type::Scalar(DType::I32),
-        Is::Vector | Is::Lanes => Type::v128(DType::I8),
+        Is::Vector | Is::Lanes | Is::Carried => Type::v128(DType::I8),
+        Is::Tile => Type::tile(16, 64),
         Is::Any => Type::const_mem(16, 0),
     }
 }

@@ -136,7 +136,36 @@ impl<'a> Prover<'a> {
                 );
             }
             loops::Op::Lookup(s) => self.lookup(op, s),
+            loops::Op::TileLoad(s) => {
+                let tile = self.f.result(op);
+                self.tile(op, tile, operands, (&s.strides, s.offset, s.row), Use::Read);
+            }
+            loops::Op::TileStore(s) => {
+                let address = (s.strides.as_slice(), s.offset, s.row);
+                self.tile(op, operands[0], &operands[1..], address, Use::Write);
+            }
             _ => {}
+        }
+    }
+
+    /// All rows of a tile, at a buffer and loop variables `at`.
+    fn tile(
+        &mut self,
+        op: OpId,
+        tile: Value,
+        at: &[Value],
+        (strides, offset, row): (&[i64], i64, i64),
+        usage: Use,
+    ) {
+        let Some((rows, bytes)) = self.f.ty(tile).as_tile() else {
+            return self.errors.push(format!("{op}: {tile} is not a tile"));
+        };
+        let last = row.saturating_mul(rows as i64 - 1);
+        if let Some((lo, hi)) = self.sum(op, &at[1..], strides) {
+            let end = hi.saturating_add(last.max(0)).saturating_add(bytes as i64);
+            let start = lo.saturating_add(last.min(0));
+            let range = (offset.saturating_add(start), offset.saturating_add(end));
+            self.inside(op, at[0], range, usage);
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) fn access<'a>(kind: &'a loops::Op, operands: &'a [Value]) -> Option<A
         loops::Op::Lookup(s) => (0, 2, &s.strides, s.offset),
         loops::Op::Store(s) => (1, 2, &s.strides, s.offset),
         loops::Op::StoreLow(s) => (1, 2, &s.strides, s.offset),
+        loops::Op::TileLoad(s) => (0, 1, &s.strides, s.offset),
+        loops::Op::TileStore(s) => (1, 2, &s.strides, s.offset),
         _ => return None,
     };
     Some(Access { mem: operands[mem], vars: &operands[vars..], strides, offset })

@@ -143,6 +143,7 @@ fn zero(m: &mut Module, ty: &Type) -> Option<OpKind> {
             Some(loops::Fconst { value: 0.0 }.into())
         }
         Type::Scalar(_) | Type::Vector { .. } => Some(loops::Iconst { value: 0 }.into()),
+        Type::Tile { .. } => Some(loops::TileZero {}.into()),
         Type::Mem(_) | Type::Index => None,
     }
 }

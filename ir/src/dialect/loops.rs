@@ -1,5 +1,5 @@
 //! Kernels: counted loops over byte buffers, scalars and vectors of 128, 256 or 512 bits, all
-//! vectors of a kernel being of one width.
+//! vectors of a kernel being of one width; tiles, which are matrices of bytes in registers.
 //!
 //! Integers have no sign here: the op says how it reads them, and dtypes are i8, i16, i32, i64,
 //! f32 and f64. All integer arithmetic wraps. Vector ops work lane by lane; shuffles, packs,
@@ -44,13 +44,13 @@ attr_enum! {
 dialect! { Loop;
     /// Runs the region for var = lo, lo+step, … below hi; region arguments are the variable and
     /// the carried values, `loop.yield` gives the next ones, the results are the last ones.
-    For "loop.for" (inits: many Lanes) -> (results: many Lanes) {
+    For "loop.for" (inits: many Carried) -> (results: many Carried) {
         lo: i64,
         hi: i64,
         step: i64 = 1,
     };
     /// Ends a loop's region with the carried values of the next iteration.
-    Yield "loop.yield" (values: many Lanes) -> () {} terminator;
+    Yield "loop.yield" (values: many Carried) -> () {} terminator;
     /// Calls a kernel; buffer k of the callee is `mems[k]` from byte `offsets[k]` on.
     ///
     /// Calls with `tasks` > 1 stand next to each other, `task` 0 to `tasks` − 1: they may run at the
@@ -250,4 +250,27 @@ dialect! { Loop;
     } pure;
     /// acc[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1]: i32 lanes from signed i16.
     Dot2 "loop.dot2" (acc: one Vector, a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
+
+    /// A buffer of the kernel's own, with arbitrary content at first; on the stack, one per call.
+    Scratch "loop.scratch" () -> (mem: one Mem) {};
+    /// A tile of zeros.
+    TileZero "loop.tile_zero" () -> (t: one Tile) {} pure;
+    /// Reads a tile of the result's type: row r from the address + r·`row`. A `row` of 0 repeats
+    /// one row.
+    TileLoad "loop.tile_load" (mem: one Mem, vars: many Index) -> (t: one Tile) {
+        offset: i64 = 0,
+        strides: Vec<i64> = Vec::new(),
+        row: i64,
+    };
+    /// acc[m][n] + Σ_{k,j<4} a[m][4k+j]·b[k][4n+j]: i32 from bytes. acc has as many rows as a; b has
+    /// one row for every 4 bytes of a's, and rows as long as acc's.
+    TileDot "loop.tile_dot" (acc: one Tile, a: one Tile, b: one Tile) -> (t: one Tile) {
+        signs: DotSigns,
+    } pure;
+    /// Writes a tile: row r to the address + r·`row`.
+    TileStore "loop.tile_store" (tile: one Tile, mem: one Mem, vars: many Index) -> () {
+        offset: i64 = 0,
+        strides: Vec<i64> = Vec::new(),
+        row: i64,
+    };
 }

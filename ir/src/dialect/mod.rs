@@ -31,6 +31,10 @@ pub enum Is {
     Vector,
     /// A number or a vector of numbers.
     Lanes,
+    /// A matrix in a tile register.
+    Tile,
+    /// What a loop carries: a number, a vector or a tile.
+    Carried,
     /// Anything.
     Any,
 }
@@ -48,6 +52,8 @@ impl Is {
             Is::Scalar => "a number",
             Is::Vector => "a vector",
             Is::Lanes => "a number or vector",
+            Is::Tile => "a tile",
+            Is::Carried => "a number, vector or tile",
             Is::Any => "anything",
         }
     }

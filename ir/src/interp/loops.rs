@@ -5,7 +5,7 @@
 
 use super::lanes::{self, Lanes};
 use super::{InterpError, main_of, op_error};
-use crate::dialect::loops::{Call, For, Op};
+use crate::dialect::loops::{Call, DotSigns, For, Op};
 use crate::dialect::{OpKind, core};
 use crate::{DType, Func, Level, MemType, Module, OpId, RegionId, Value};
 use cranelift_entity::SecondaryMap;
@@ -32,10 +32,18 @@ enum Cell {
     Undefined,
     Index(i64),
     Lanes(Lanes),
+    Tile(Tile),
     Mem(Window),
 }
 
 type Env = SecondaryMap<Value, Cell>;
+
+/// A tile: its rows, one after the other.
+#[derive(Clone, Debug)]
+struct Tile {
+    row: usize,
+    bytes: Vec<u8>,
+}
 
 /// Runs `main` of a module at level loop: its parameters are the arena, the inputs and the
 /// outputs; returns the outputs' bytes.
@@ -158,8 +166,10 @@ impl Machine {
             let ty = MemType { constant, ..ty };
             inner[param] = Cell::Mem(Window { buffer: window.buffer, start, ty });
         }
+        let own = self.buffers.len();
         let mut run = Kernel { f: kernel, machine: self, env: inner };
         run.region(kernel.body).map_err(|e| format!("kernel '@{}': {e}", kernel.name))?;
+        self.buffers.truncate(own);
         Ok(())
     }
 }
@@ -245,6 +255,38 @@ impl<'a> Kernel<'a> {
                 let low = bytes.get(..o.bytes as usize).ok_or("the vector is too short")?;
                 self.write(*mem, (o.offset, vars, &o.strides), low)
             }
+            (Op::Scratch(_), []) => {
+                let v = self.f.result(op);
+                let ty = self.f.ty(v).as_mem().ok_or("a result that is no buffer")?;
+                self.env[v] = Cell::Mem(self.machine.allocate(ty, &[])?);
+                Ok(())
+            }
+            (Op::TileZero(_), []) => {
+                let (rows, row) = self.tile_type(op)?;
+                self.define_tile(op, Tile { row, bytes: vec![0; rows * row] })
+            }
+            (Op::TileLoad(o), [mem, vars @ ..]) => {
+                let (rows, row) = self.tile_type(op)?;
+                let mut bytes = Vec::with_capacity(rows * row);
+                for r in 0..rows {
+                    let at = row_offset(o.offset, o.row, r)?;
+                    bytes.extend(self.read(*mem, (at, vars, &o.strides), row, row)?);
+                }
+                self.define_tile(op, Tile { row, bytes })
+            }
+            (Op::TileStore(o), [tile, mem, vars @ ..]) => {
+                let Tile { row, bytes } = self.tile(*tile)?.clone();
+                for (r, bytes) in bytes.chunks(row.max(1)).enumerate() {
+                    let at = row_offset(o.offset, o.row, r)?;
+                    self.write(*mem, (at, vars, &o.strides), bytes)?;
+                }
+                Ok(())
+            }
+            (Op::TileDot(o), [acc, a, b]) => {
+                let tiles = [self.tile(*acc)?, self.tile(*a)?, self.tile(*b)?];
+                let sum = tile_dot(o.signs, tiles)?;
+                self.define_tile(op, sum)
+            }
             (Op::IndexCast(_), [x]) => {
                 let x = self.index(*x)?;
                 let y = Lanes::build((DType::I32, 1), |_| x as u64);
@@ -307,6 +349,19 @@ impl<'a> Kernel<'a> {
             _ => Err("an operand is no loop variable".into()),
         }
     }
+    fn tile(&self, v: Value) -> Result<&Tile, String> {
+        match &self.env[v] {
+            Cell::Tile(t) => Ok(t),
+            _ => Err("an operand is no tile".into()),
+        }
+    }
+    fn tile_type(&self, op: OpId) -> Result<(usize, usize), String> {
+        self.f.ty(self.f.result(op)).as_tile().ok_or_else(|| "the result is no tile".to_string())
+    }
+    fn define_tile(&mut self, op: OpId, tile: Tile) -> Result<(), String> {
+        self.env[self.f.result(op)] = Cell::Tile(tile);
+        Ok(())
+    }
     fn define(&mut self, op: OpId, bytes: SmallVec<[u8; 16]>) -> Result<(), String> {
         let v = self.f.result(op);
         let (elem, _) = self.ty(v)?;
@@ -359,4 +414,33 @@ impl<'a> Kernel<'a> {
         to.ok_or("a write outside the buffer")?.copy_from_slice(bytes);
         Ok(())
     }
+}
+
+/// The offset of row `r` of a tile.
+fn row_offset(offset: i64, row: i64, r: usize) -> Result<i64, String> {
+    let behind = row.checked_mul(r as i64).and_then(|v| v.checked_add(offset));
+    behind.ok_or_else(|| "an address overflows".to_string())
+}
+
+/// acc[m][n] + Σ a[m][4k+j]·b[k][4n+j].
+fn tile_dot(signs: DotSigns, [acc, a, b]: [&Tile; 3]) -> Result<Tile, String> {
+    let left = |v: u8| match signs {
+        DotSigns::U8S8 => i32::from(v),
+        DotSigns::S8S8 => i32::from(v as i8),
+    };
+    let mut bytes = Vec::with_capacity(acc.bytes.len());
+    let misfit = || "tiles that do not fit".to_string();
+    for (at, now) in acc.bytes.chunks_exact(4).enumerate() {
+        let (m, n) = (4 * at / acc.row, 4 * at % acc.row);
+        let a = a.bytes.get(m * a.row..(m + 1) * a.row).ok_or_else(misfit)?;
+        let mut sum = i32::from_le_bytes([now[0], now[1], now[2], now[3]]);
+        for (four, row) in a.chunks(4).zip(b.bytes.chunks(b.row)) {
+            let weights = row.get(n..n + 4).ok_or_else(misfit)?;
+            for (&x, &w) in four.iter().zip(weights) {
+                sum = sum.wrapping_add(left(x) * i32::from(w as i8));
+            }
+        }
+        bytes.extend(sum.to_le_bytes());
+    }
+    Ok(Tile { row: acc.row, bytes })
 }

@@ -448,6 +448,8 @@ impl<'a> Access<'a> {
             LoadLow64(o) => (false, o.offset, &o.strides),
             Store(o) => (true, o.offset, &o.strides),
             StoreLow(o) => (true, o.offset, &o.strides),
+            TileLoad(o) => (false, o.offset, &o.strides),
+            TileStore(o) => (true, o.offset, &o.strides),
             _ => return None,
         };
         let (stored, rest) = match operands {
@@ -489,6 +491,7 @@ fn write_type(ty: &Type, aliases: &IndexSet<Arc<QuantType>>, out: &mut String) {
         Type::Mem(m) => write_mem(m, out),
         Type::Scalar(d) => write!(out, "{d}"),
         Type::Vector { elem, lanes } => write!(out, "vec<{elem}x{lanes}>"),
+        Type::Tile { rows, bytes } => write!(out, "tile<{rows}x{bytes}>"),
         Type::Index => write!(out, "index"),
     };
 }

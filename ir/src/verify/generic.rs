@@ -230,6 +230,8 @@ fn is_kind(ty: &Type, is: Is) -> bool {
         Is::Scalar => matches!(ty, Type::Scalar(_)),
         Is::Vector => matches!(ty, Type::Vector { .. }),
         Is::Lanes => ty.lanes().is_some(),
+        Is::Tile => ty.as_tile().is_some(),
+        Is::Carried => ty.lanes().is_some() || ty.as_tile().is_some(),
         Is::Any => true,
     }
 }

@@ -58,6 +58,9 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("shuffle_c1", "a, b and the result have one type; the mask has 16 numbers below 32"),
     ("dot4_c1", "acc and the result are i32, a and b four times as many i8"),
     ("dot2_c1", "acc and the result are i32, a and b twice as many i16"),
+    ("scratch_c1", "a kernel's own buffer has bytes and no slack, is not const, is made once"),
+    ("tile_dot_c1", "acc and the result have one type, with a's rows and b's bytes per row"),
+    ("tile_dot_c2", "b has a row for every 4 bytes of a's rows"),
 ];
 
 pub(super) fn check(c: &mut OpCheck, op: &Op) {
@@ -96,6 +99,11 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             c.require(1, fits, || format!("{} bytes", o.bytes));
         }
         Lookup(o) => lookup(c, o),
+        Scratch(_) => scratch(c),
+        TileZero(_) => {}
+        TileLoad(o) => strides(c, &o.strides, 0),
+        TileStore(o) => store(c, &o.strides),
+        TileDot(_) => tile_dot(c),
         Iconst(o) => iconst(c, o.value),
         Fconst(o) => fconst(c, o.value),
         IndexCast(_) => {
@@ -296,7 +304,23 @@ fn fconst(c: &mut OpCheck, value: f64) {
     c.require(1, d.is_float() && exact, || format!("{value:?} as {d}"));
 }
 
+fn tile_dot(c: &mut OpCheck) {
+    let tile = |v: Value| c.ty(v).as_tile().expect("checked against the table first");
+    let [acc, a, b] = [0, 1, 2].map(|i| tile(c.operands()[i]));
+    let y = tile(c.f.result(c.op));
+    let message = || format!("{acc:?} + {a:?}·{b:?} to {y:?}");
+    c.require(1, acc == y && (a.0, b.1) == acc, message);
+    c.require(2, a.1 == 4 * b.0, message);
+}
+
 // ---- memory ----
+
+fn scratch(c: &mut OpCheck) {
+    let mem = c.ty(c.f.result(c.op)).as_mem().expect("checked against the table first");
+    let once = c.f.op(c.op).parent() == Some(c.f.body) && c.f.kind == FuncKind::Kernel;
+    let fits = mem.bytes > 0 && mem.slack == 0 && !mem.constant && once;
+    c.require(1, fits, || "it has no bytes, slack, is const, or stands in a loop".to_string());
+}
 
 /// Constraints of an address whose buffer is operand `mem`.
 fn strides(c: &mut OpCheck, strides: &[i64], mem: usize) {
@@ -442,7 +466,8 @@ fn argument(c: &mut OpCheck, (i, buffer, offset): (usize, MemType, u64), mem: Me
 fn writes_to(kernel: &Func, param: Value) -> bool {
     let is_store = |&op: &OpId| {
         let OpKind::Loop(kind) = kernel.kind(op) else { return false };
-        matches!(kind, Op::Store(_) | Op::StoreLow(_)) && kernel.operands(op).get(1) == Some(&param)
+        let stores = matches!(kind, Op::Store(_) | Op::StoreLow(_) | Op::TileStore(_));
+        stores && kernel.operands(op).get(1) == Some(&param)
     };
     kernel.walk().iter().any(is_store)
 }

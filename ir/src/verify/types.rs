@@ -18,6 +18,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
         "type_c10",
         "tensors above level loop and nothing else; quantized ones at levels nn and quant",
     ),
+    ("type_c11", "a tile has up to 16 rows of up to 64 bytes, a multiple of 4"),
 ];
 
 /// Most bytes of a tensor, and farthest byte of a layout.
@@ -44,6 +45,10 @@ pub(super) fn check(
         Type::Scalar(d) => {
             let message = || format!("lanes are signless integers or floats, found {d}");
             c.require("type_c9", is_lane(*d), message);
+        }
+        Type::Tile { rows, bytes } => {
+            let fits = (1..=16).contains(rows) && (4..=64).contains(bytes) && bytes % 4 == 0;
+            c.require("type_c11", fits, || format!("{rows} rows of {bytes} bytes are no tile"));
         }
         Type::Mem(_) | Type::Index => {}
     }

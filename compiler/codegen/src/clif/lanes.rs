@@ -201,7 +201,12 @@ impl Walk<'_> {
             | Op::LoadLow64(_)
             | Op::Store(_)
             | Op::StoreLow(_)
-            | Op::Lookup(_) => {
+            | Op::Lookup(_)
+            | Op::Scratch(_)
+            | Op::TileZero(_)
+            | Op::TileLoad(_)
+            | Op::TileDot(_)
+            | Op::TileStore(_) => {
                 return Err(self.fail(format!("'{}' is not a lane op", kind.spec().name)));
             }
         })

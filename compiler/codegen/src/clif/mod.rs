@@ -184,6 +184,9 @@ impl<'a> Walk<'a> {
                     return Err(self.fail(format!("a vector of {bits} bits; this emitter has 128")));
                 }
             }
+            if self.kernel.ty(*ty).as_tile().is_some() {
+                return Err(self.fail("a tile; this emitter has vectors".into()));
+            }
         }
         Ok(())
     }
@@ -321,6 +324,6 @@ fn clif_type(ty: &Type) -> clif::Type {
     match ty {
         Type::Scalar(d) => scalar(*d),
         Type::Vector { elem, lanes } => scalar(*elem).by(u32::from(*lanes)).unwrap_or(types::I8X16),
-        Type::Index | Type::Mem(_) | Type::Tensor(_) => types::I64,
+        Type::Index | Type::Mem(_) | Type::Tensor(_) | Type::Tile { .. } => types::I64,
     }
 }

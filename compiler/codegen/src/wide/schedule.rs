@@ -107,7 +107,8 @@ fn find_live(f: &Func, all: &[OpId]) -> SecondaryMap<OpId, bool> {
 
 /// Whether an op only computes a value.
 fn is_value(kind: &Op) -> bool {
-    !matches!(kind, Op::For(_) | Op::Yield(_) | Op::Call(_) | Op::Store(_) | Op::StoreLow(_))
+    use Op::{Call, For, Store, StoreLow, TileStore, Yield};
+    !matches!(kind, For(_) | Yield(_) | Call(_) | Store(_) | StoreLow(_) | TileStore(_))
 }
 
 /// The body of a loop that has iterations.

@@ -254,8 +254,8 @@ fn call_node(m: &Module, f: &Func, (op, call): (OpId, &loops::Call), kernel: &Fu
 fn touched(kernel: &Func) -> (Vec<usize>, Vec<usize>) {
     let (mut reads, mut writes) = (IndexSet::new(), IndexSet::new());
     for op in kernel.walk() {
-        let stores =
-            matches!(kernel.kind(op), OpKind::Loop(loops::Op::Store(_) | loops::Op::StoreLow(_)));
+        use loops::Op::{Store, StoreLow, TileStore};
+        let stores = matches!(kernel.kind(op), OpKind::Loop(Store(_) | StoreLow(_) | TileStore(_)));
         for v in kernel.operands(op) {
             if let Some(k) = kernel.params().iter().position(|p| p == v) {
                 if stores {

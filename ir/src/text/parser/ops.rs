@@ -140,10 +140,14 @@ impl<'a> Parser<'a> {
             "return" => self.values_on_line(&mut op, "core.return")?,
             "loop.yield" if !generic => self.values_on_line(&mut op, word)?,
             "loop.for" if !generic => self.loop_header(&mut op)?,
-            "loop.load" | "loop.load_splat32" | "loop.load_low64" if !generic => {
+            "loop.load" | "loop.load_splat32" | "loop.load_low64" | "loop.tile_load"
+                if !generic =>
+            {
                 self.access(&mut op, word, false)?
             }
-            "loop.store" | "loop.store_low" if !generic => self.access(&mut op, word, true)?,
+            "loop.store" | "loop.store_low" | "loop.tile_store" if !generic => {
+                self.access(&mut op, word, true)?
+            }
             _ => {
                 let spec = spec_of(word).ok_or_else(|| self.unknown_op(word, at))?;
                 self.generic_op(func, &mut op, spec)?;

@@ -67,6 +67,7 @@ impl<'a> Parser<'a> {
             "tensor" => self.tensor_type(),
             "mem" => self.mem_type(),
             "vec" => self.vector_type(),
+            "tile" => self.tile_type(),
             "index" => Ok(Type::Index),
             word => self.dtype_called(word, at).map(Type::Scalar),
         }
@@ -74,8 +75,7 @@ impl<'a> Parser<'a> {
 
     fn dtype_called(&mut self, word: &str, at: usize) -> Parse<DType> {
         let unknown = |_| {
-            let hint =
-                "tensor<…>, mem<…>, vec<…>, index, f32, f64, i8, u8, i16, u16, i32, i64, bool";
+            let hint = "tensor<…>, mem<…>, vec<…>, tile<…>, index, f32, f64, i8, u8, i16, u16, i32, i64, bool";
             self.mistake(at, format!("unknown type '{word}'"), Some(hint.to_string()))
         };
         word.parse().map_err(unknown)
@@ -182,6 +182,29 @@ impl<'a> Parser<'a> {
             Some(Type::Vector { elem: elem.parse().ok()?, lanes: lanes.parse().ok()? })
         });
         parts.ok_or_else(|| self.mistake(at, format!("unknown vector type '{word}'"), None))
+    }
+
+    /// `<16x64>`.
+    fn tile_type(&mut self) -> Parse<Type> {
+        let at = self.tok.start;
+        if !self.at(b'<') {
+            return self.expected("'<'");
+        }
+        let text = self.src[self.tok.end..].split('>').next().unwrap_or("");
+        let extents = text.trim().split_once('x').and_then(|(rows, bytes)| {
+            Some(Type::Tile { rows: rows.parse().ok()?, bytes: bytes.parse().ok()? })
+        });
+        let Some(ty) = extents else {
+            return Err(self.mistake(
+                at,
+                "expected rows and bytes per row, as in tile<16x64>",
+                None,
+            ));
+        };
+        self.lex.pos = self.tok.end + text.len();
+        self.advance();
+        self.expect(b'>')?;
+        Ok(ty)
     }
 
     /// `<i8<-127:127>:f32:0, {0.02:0, …}>`.
