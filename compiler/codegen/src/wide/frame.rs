@@ -14,19 +14,37 @@ type Result<T> = std::result::Result<T, CodegenError>;
 pub(super) struct Params {
     /// Parameter number and place.
     places: Vec<(usize, Held)>,
+    /// Buffers of the kernel's own: distance from the first one, and place.
+    own: Vec<(i64, Held)>,
+    /// Bytes of those, one after the other.
+    own_bytes: i64,
 }
 
 impl Params {
     /// To be called when parameters are bound, before the body.
     pub fn of(walk: &Walk) -> Params {
-        let params = walk.plan.kernel.params();
-        let place = |(mem, &pointer): (&qcc_ir::Value, &usize)| {
-            let n = params.iter().position(|p| p == mem).expect("a parameter");
-            (n, walk.held[walk.anchors.pointers[pointer].anchor])
-        };
-        Params { places: walk.anchors.params.iter().map(place).collect() }
+        let kernel = walk.plan.kernel;
+        let mut out = Params { places: vec![], own: vec![], own_bytes: 0 };
+        for (mem, &pointer) in &walk.anchors.params {
+            let held = walk.held[walk.anchors.pointers[pointer].anchor];
+            match kernel.params().iter().position(|p| p == mem) {
+                Some(n) => out.places.push((n, held)),
+                None => {
+                    out.own.push((out.own_bytes, held));
+                    let bytes = kernel.ty(*mem).as_mem().map_or(0, |m| m.bytes as i64);
+                    out.own_bytes += (bytes + OWN_ALIGN - 1) / OWN_ALIGN * OWN_ALIGN;
+                }
+            }
+        }
+        out
     }
 }
+
+/// Alignment of a kernel's own buffers.
+const OWN_ALIGN: i64 = 64;
+
+/// A stack may grow by so many bytes at a time.
+const PAGE: i64 = 4096;
 
 /// What a function saves, and how much stack it takes.
 struct Frame {
@@ -37,10 +55,12 @@ struct Frame {
     /// Vector registers of the caller, their low 128 bits.
     vectors: Vec<u8>,
     slots: usize,
+    /// Bytes of the kernel's own buffers.
+    own: i64,
 }
 
 impl Frame {
-    fn of(walk: &Walk) -> Frame {
+    fn of(walk: &Walk, params: &Params) -> Frame {
         let convention = walk.convention;
         let general = walk.general.used().filter(|&r| r as usize >= convention.volatile);
         let saved = |r: &u8| (convention.first_saved_vector..16).contains(r);
@@ -50,11 +70,18 @@ impl Frame {
             general: general.map(|r| convention.registers[r as usize]).collect(),
             vectors: walk.vectors.used().filter(saved).collect(),
             slots: walk.slots(),
+            own: params.own_bytes,
         }
     }
 
     fn bytes(&self) -> i32 {
-        (8 * self.slots + 16 * self.vectors.len()) as i32
+        let own = if self.own > 0 { self.own + OWN_ALIGN } else { 0 };
+        (self.saves() + own) as i32
+    }
+
+    /// Bytes of slots and saved registers.
+    fn saves(&self) -> i64 {
+        (8 * self.slots + 16 * self.vectors.len()) as i64
     }
 
     /// Where vector register `i` of those saved is.
@@ -68,6 +95,10 @@ impl Frame {
         }
         if self.bytes() > 0 {
             let rsp = Register::RSP;
+            for page in 1..=i64::from(self.bytes()) / PAGE {
+                let at = Mem::at(rsp, -page * PAGE);
+                asm.op(Code::Test_rm32_r32, &[at.into(), Register::EAX.into()]);
+            }
             asm.made(Instruction::with2(Code::Sub_rm64_imm32, rsp, self.bytes()));
         }
         for (i, &r) in self.vectors.iter().enumerate() {
@@ -94,6 +125,24 @@ impl Frame {
                     asm.op(Code::Mov_rm64_r64, &[slot(to).into(), SCRATCH[0].into()]);
                 }
                 Held::Not => {}
+            }
+        }
+        self.place_own(asm, params);
+    }
+
+    /// Pointers to the kernel's own buffers, which stand above everything else, aligned.
+    fn place_own(&self, asm: &mut Asm, params: &Params) {
+        for &(distance, held) in &params.own {
+            let to = match held {
+                Held::Register(r) => self.convention.registers[r as usize],
+                _ => SCRATCH[0],
+            };
+            let start = Mem::at(Register::RSP, self.saves() + distance + OWN_ALIGN - 1);
+            asm.gpr_mem(Code::Lea_r64_m, to, &start);
+            asm.made(Instruction::with2(Code::And_rm64_imm8, to, -OWN_ALIGN as i32));
+            if let Held::Slot(slot) = held {
+                let slot = Mem::at(Register::RSP, 8 * slot as i64);
+                asm.op(Code::Mov_rm64_r64, &[slot.into(), to.into()]);
             }
         }
     }
@@ -128,7 +177,7 @@ pub(super) fn emit(mut walk: Walk) -> Result<Emitted> {
     walk.bind_params()?;
     let params = Params::of(&walk);
     walk.run()?;
-    let frame = Frame::of(&walk);
+    let frame = Frame::of(&walk, &params);
     let name = &walk.plan.kernel.name;
     let fail = |e| CodegenError::backend(name, e);
     let listed = walk.asm.lists();

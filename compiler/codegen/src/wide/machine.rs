@@ -15,6 +15,8 @@ pub(super) struct Machine {
     pub evex: bool,
     /// `vpdpbusd` and `vpdpwssd`, in the encoding that `evex` says.
     pub vnni: bool,
+    /// Tiles of bytes.
+    pub amx: bool,
 }
 
 impl Machine {
@@ -31,7 +33,8 @@ impl Machine {
             | CpuLevel::A64I8mm => return None,
         };
         let has = matches!(bytes, 16 | 32) || bytes == 64 && evex;
-        has.then_some(Machine { bytes, evex, vnni })
+        let amx = cpu == CpuLevel::X86Amx;
+        has.then_some(Machine { bytes, evex, vnni, amx })
     }
 
     /// Number of vector registers.

@@ -11,7 +11,7 @@
 //!    counters may live in stack slots, literals in memory; vectors may not: a kernel that needs
 //!    more of them at once than there are registers is an error.
 //! 3. [`walk`]: registers as values come and go, instructions ([`vectors`], [`compare`],
-//!    [`shuffles`], [`scalars`], [`memory`]).
+//!    [`shuffles`], [`scalars`], [`memory`], [`tiles`]).
 //! 4. [`frame`]: prologue and epilogue, when it is known what the body changes.
 
 mod anchors;
@@ -29,6 +29,7 @@ mod residents;
 mod scalars;
 mod schedule;
 mod shuffles;
+mod tiles;
 mod vectors;
 mod walk;
 
@@ -42,9 +43,11 @@ use frame::Emitted;
 use machine::Machine;
 use plan::Plan;
 use pressure::Pressure;
-use qcc_ir::{Func, Type};
+use qcc_ir::dialect::loops;
+use qcc_ir::{Func, OpKind, Type};
 use qcc_runtime::cpu::CpuLevel;
 use target_lexicon::BinaryFormat;
+use tiles::TileFile;
 use walk::Walk;
 
 /// Emits kernels with vectors of 128, 256 or 512 bits, at CPU levels that have AVX2.
@@ -73,7 +76,11 @@ impl WideEmitter {
         let machine = machine.ok_or_else(|| {
             fail(format!("a vector of {} bits; CPU level '{}' has none", 8 * bytes, self.cpu))
         })?;
+        if !machine.amx && has_tiles(kernel) {
+            return Err(fail(format!("a tile; CPU level '{}' has none", self.cpu)));
+        }
         let plan = Plan::new(kernel, machine);
+        let tiles = TileFile::new(&plan).map_err(fail)?;
         let mut general = Pressure::general(&plan);
         let anchors = Anchors::new(&plan, &mut general, self.convention.registers.len());
         // The pressure is an estimate: where it is too low, fewer literals stay in registers.
@@ -82,7 +89,8 @@ impl WideEmitter {
             let mut vectors = Pressure::vectors(&plan);
             let residents = residents::choose(&plan, &mut vectors, spare);
             let list = self.listing.is_some();
-            let walk = Walk::new(&plan, &anchors, &residents, self.convention, list);
+            let mut walk = Walk::new(&plan, &anchors, &residents, self.convention, list);
+            walk.tiles = tiles.clone();
             match frame::emit(walk) {
                 Ok(emitted) => return Ok(emitted),
                 Err(e) => last = Some(e),
@@ -109,9 +117,18 @@ impl Emitter for WideEmitter {
     }
 }
 
-/// Whether a kernel has vectors wider than 128 bits.
+/// Whether a kernel has vectors wider than 128 bits, or tiles.
 pub fn is_wide(kernel: &Func) -> bool {
-    vectors(kernel).any(|bytes| bytes > 16)
+    vectors(kernel).any(|bytes| bytes > 16) || has_tiles(kernel)
+}
+
+/// Whether a kernel has tiles, or a buffer of its own.
+fn has_tiles(kernel: &Func) -> bool {
+    kernel.walk().into_iter().any(|op| {
+        let tile = |&v: &qcc_ir::Value| kernel.ty(v).as_tile().is_some();
+        let own = matches!(kernel.kind(op), OpKind::Loop(loops::Op::Scratch(_)));
+        own || kernel.results(op).iter().any(tile)
+    })
 }
 
 /// Bytes of each vector in a kernel.

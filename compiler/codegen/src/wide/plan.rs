@@ -25,6 +25,10 @@ pub(super) enum Class {
     Mask,
     /// A general register.
     General,
+    /// A tile register.
+    Tile,
+    /// A tile of zeros: nowhere until something is accumulated into it.
+    Zeros,
     /// The literal pool.
     Literal(Literal),
     /// An immediate.
@@ -33,6 +37,13 @@ pub(super) enum Class {
     Folded(OpId),
     /// A loop variable or a buffer.
     Address,
+}
+
+impl Class {
+    /// Whether such a value is in a register that is released when it dies.
+    fn is_register(&self) -> bool {
+        matches!(self, Class::Vector | Class::General | Class::Mask | Class::Tile)
+    }
 }
 
 /// What is known about a value.
@@ -136,7 +147,7 @@ impl<'a> Plan<'a> {
     /// Whether `v` is read last at `at`.
     pub fn dies(&self, v: Value, at: u32) -> bool {
         let info = self.info(v);
-        matches!(info.class, Class::Vector | Class::General | Class::Mask) && info.to == at
+        info.class.is_register() && info.to == at
     }
 
     /// The body of a loop that has iterations.
@@ -200,6 +211,7 @@ impl<'a> Plan<'a> {
                             self.info[v].class = Class::Literal(literal);
                         }
                     }
+                    Op::TileZero(_) => self.info[v].class = Class::Zeros,
                     Op::Fconst(c) => {
                         let literal = match self.lanes(v).0 {
                             DType::F32 => Literal::repeat(&(c.value as f32).to_le_bytes()),
@@ -269,6 +281,7 @@ impl<'a> Plan<'a> {
             Type::Vector { .. } => Class::Vector,
             Type::Scalar(d) if d.is_float() => Class::Vector,
             Type::Scalar(_) => Class::General,
+            Type::Tile { .. } => Class::Tile,
             _ => Class::Address,
         }
     }
@@ -279,7 +292,7 @@ impl<'a> Plan<'a> {
         let mut last_store: i64 = -1;
         for op in self.order.clone() {
             let OpKind::Loop(kind) = f.kind(op) else { continue };
-            if matches!(kind, Op::Store(_) | Op::StoreLow(_)) {
+            if matches!(kind, Op::Store(_) | Op::StoreLow(_) | Op::TileStore(_)) {
                 last_store = i64::from(self.span[op].start);
             }
             if self.is_no_op(op) {
@@ -367,7 +380,7 @@ impl<'a> Plan<'a> {
         let f = self.kernel;
         let mut add = |v: Value| {
             let info = &self.info[v];
-            if matches!(info.class, Class::Vector | Class::General | Class::Mask) {
+            if info.class.is_register() {
                 self.expiring[info.to as usize].push(v);
             }
         };
@@ -433,7 +446,7 @@ impl<'a> Plan<'a> {
 /// The operand that an op's instruction overwrites.
 fn accumulator(kind: &Op) -> Option<usize> {
     match kind {
-        Op::Dot4(_) | Op::Dot2(_) => Some(0),
+        Op::Dot4(_) | Op::Dot2(_) | Op::TileDot(_) => Some(0),
         Op::Fma(_) => Some(2),
         _ => None,
     }

@@ -13,6 +13,7 @@ use super::machine::{Machine, xmm};
 use super::plan::{Class, Plan, trips};
 use super::regs::{Convention, File, SCRATCH, SCRATCH_MASK};
 use super::residents::Resident;
+use super::tiles::TileFile;
 use crate::CodegenError;
 use crate::addr::access;
 use cranelift_codegen::entity::SecondaryMap;
@@ -29,6 +30,7 @@ pub(super) enum Loc {
     Vector(u8),
     Mask(u8),
     General(u8),
+    Tile(u8),
 }
 
 /// Where an anchor or counter is now.
@@ -47,6 +49,7 @@ pub(super) struct Walk<'a> {
     pub vectors: File,
     pub masks: File,
     pub general: File,
+    pub tiles: TileFile,
     loc: SecondaryMap<Value, Loc>,
     /// The register that the values of a group want.
     home: SecondaryMap<Value, Option<u8>>,
@@ -101,6 +104,7 @@ impl<'a> Walk<'a> {
             vectors: File::new(plan.machine.registers()),
             masks,
             general: File::new(convention.registers.len()),
+            tiles: TileFile::default(),
             loc: SecondaryMap::new(),
             home: SecondaryMap::new(),
             anchors,
@@ -123,18 +127,23 @@ impl<'a> Walk<'a> {
 
     /// Emits the whole body; parameters are bound.
     pub fn run(&mut self) -> Result<()> {
-        self.region(self.plan.kernel.body)
+        self.start_tiles();
+        self.region(self.plan.kernel.body)?;
+        self.finish_tiles();
+        Ok(())
     }
 
-    /// Parameters that come in registers stay there; those without a register are in slots.
+    /// Parameters that come in registers stay there; those without a register are in slots. The
+    /// kernel's own buffers are parameters that no one gives.
     pub fn bind_params(&mut self) -> Result<()> {
         let params = self.plan.kernel.params();
         let mut later = vec![];
         for (&mem, &pointer) in &self.anchors.params {
-            let n = params.iter().position(|&p| p == mem).expect("a parameter");
+            let n = params.iter().position(|&p| p == mem);
             let anchor = self.anchors.pointers[pointer].anchor;
             self.bound[pointer] = Some(0);
-            match (self.anchors.items[anchor].place, self.convention.params.get(n)) {
+            let given = n.and_then(|n| self.convention.params.get(n));
+            match (self.anchors.items[anchor].place, given) {
                 (Place::Register, Some(&r)) => {
                     let r = self.general.take(Some(self.convention.number(r)));
                     self.held[anchor] = Held::Register(r.expect("all are free"));
@@ -166,7 +175,8 @@ impl<'a> Walk<'a> {
     fn value_op(&mut self, op: OpId, kind: &Op) -> Result<()> {
         let position = self.plan.span(op).start;
         let skip = self.plan.kernel.results(op).first().is_some_and(|&v| {
-            matches!(self.plan.class(v), Class::Literal(_) | Class::Integer(_) | Class::Folded(_))
+            use Class::{Folded, Integer, Literal, Zeros};
+            matches!(self.plan.class(v), Literal(_) | Integer(_) | Folded(_) | Zeros)
                 || self.plan.root(v) != v
         });
         self.begin(position)?;
@@ -179,7 +189,7 @@ impl<'a> Walk<'a> {
     }
 
     fn emit(&mut self, op: OpId, kind: &Op) -> Result<()> {
-        if self.memory_op(op, kind)? {
+        if self.memory_op(op, kind)? || self.tile_op(op, kind)? {
             return Ok(());
         }
         let v = self.plan.kernel.result(op);
@@ -246,6 +256,7 @@ impl<'a> Walk<'a> {
                 Loc::Vector(r) => self.vectors.release(r),
                 Loc::General(r) => self.general.release(r),
                 Loc::Mask(r) => self.masks.release(r),
+                Loc::Tile(t) => self.tiles.release(t),
                 Loc::Nowhere => {}
             }
         }
@@ -310,6 +321,36 @@ impl<'a> Walk<'a> {
         self.loc[to] = Loc::Vector(r);
         self.home[self.plan.group(to)].get_or_insert(r);
         Some(r)
+    }
+
+    pub fn take_tile(&mut self, v: Value) -> Result<u8> {
+        let shape = self.plan.kernel.ty(v).as_tile();
+        let found = shape.and_then(|shape| self.tiles.take(shape));
+        found.ok_or_else(|| self.fail("more tiles of one shape are needed at once than planned"))
+    }
+    /// A register for the tile `v`.
+    pub fn define_tile(&mut self, v: Value) -> Result<u8> {
+        let t = self.take_tile(v)?;
+        self.loc[v] = Loc::Tile(t);
+        Ok(t)
+    }
+    /// The register of a tile that has one.
+    pub fn tile_of(&self, v: Value) -> Option<u8> {
+        match self.loc(v) {
+            Loc::Tile(t) => Some(t),
+            _ => None,
+        }
+    }
+    /// `to` takes over the register of the tile `from`.
+    pub fn take_over_tile(&mut self, from: Value, to: Value) -> Result<u8> {
+        match self.loc[from] {
+            Loc::Tile(t) if self.plan.dies(from, self.at) => {
+                self.loc[from] = Loc::Nowhere;
+                self.loc[to] = Loc::Tile(t);
+                Ok(t)
+            }
+            _ => Err(self.fail("a tile that is accumulated into is read again: a copy of a tile")),
+        }
     }
 
     /// The literal's register, where it has one.
@@ -408,6 +449,14 @@ impl<'a> Walk<'a> {
                     self.copy_general(r, init);
                     Loc::General(r)
                 }
+                Class::Tile => {
+                    if *plan.class(root) != Class::Zeros {
+                        return Err(self.fail("a loop starts with a tile that lives on: a copy"));
+                    }
+                    let t = self.take_tile(v)?;
+                    self.zero_tile(t);
+                    Loc::Tile(t)
+                }
                 _ => {
                     let r = self.take_vector(self.home[plan.group(v)])?;
                     self.copy_vector(r, init)?;
@@ -453,6 +502,9 @@ impl<'a> Walk<'a> {
             match (self.loc(v), *target) {
                 (Loc::Vector(from), Loc::Vector(to)) => vector_moves.push((to, from)),
                 (Loc::General(from), Loc::General(to)) => general_moves.push((to, from)),
+                (Loc::Tile(from), Loc::Tile(to)) if from != to => {
+                    return Err(self.fail("a loop's tile comes back in another register: a copy"));
+                }
                 _ => {}
             }
         }
@@ -462,6 +514,7 @@ impl<'a> Walk<'a> {
             match (self.loc(v), *target) {
                 (Loc::Nowhere, Loc::Vector(to)) => self.copy_vector(to, v)?,
                 (Loc::Nowhere, Loc::General(to)) => self.copy_general(to, v),
+                (Loc::Nowhere, Loc::Tile(to)) => self.zero_tile(to),
                 _ => {}
             }
         }
@@ -473,6 +526,7 @@ impl<'a> Walk<'a> {
             match target {
                 Loc::Vector(r) => self.vectors.claim(r),
                 Loc::General(r) => self.general.claim(r),
+                Loc::Tile(t) => self.tiles.claim(t),
                 _ => {}
             }
             self.loc[result] = target;
@@ -490,6 +544,7 @@ impl<'a> Walk<'a> {
                 match std::mem::take(&mut self.loc[v]) {
                     Loc::Vector(r) => self.vectors.release(r),
                     Loc::General(r) => self.general.release(r),
+                    Loc::Tile(t) => self.tiles.release(t),
                     _ => {}
                 }
             }

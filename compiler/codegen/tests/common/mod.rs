@@ -13,6 +13,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod amx;
 pub mod lane_ops;
 
 /// The module that `source` spells; it verifies.
