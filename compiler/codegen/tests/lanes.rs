@@ -102,10 +102,10 @@ fn every_op_in_objects_for_aarch64() {
 #[test]
 fn every_op_of_the_table_has_a_case() {
     let cases = cases(true, WIDTH);
-    // Those that `pack-weights` leaves to emit.
-    let left = ["loop.pack_panels", "loop.pack_blocks"];
-    let emitted = |name: &str| name.starts_with("loop.") && !left.contains(&name);
-    for spec in OpKind::all_specs().filter(|s| emitted(s.name)) {
+    // Tiles have tests of their own (amx.rs); what packs weights is gone before code is made.
+    let elsewhere = ["loop.tile_", "loop.scratch", "loop.pack_"];
+    let own = |name: &str| !elsewhere.iter().any(|prefix| name.starts_with(prefix));
+    for spec in OpKind::all_specs().filter(|s| s.name.starts_with("loop.") && own(s.name)) {
         let tested = cases.iter().any(|c| c.op == spec.name) || MEMORY.contains(spec.name);
         assert!(tested, "no case for {}", spec.name);
     }
