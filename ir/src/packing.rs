@@ -61,6 +61,10 @@ impl PackPanels {
         let [_, _, columns, inputs] = self.shape;
         if self.merged { (1, columns * inputs) } else { (columns, inputs) }
     }
+    /// A run of `bytes` filled up.
+    fn whole(&self, bytes: u64) -> Option<u64> {
+        bytes.checked_next_multiple_of(u64::from(self.whole))
+    }
     /// Bytes of the packed weights, if they can be counted.
     pub fn bytes(&self) -> Option<u64> {
         let [channels, rows, ..] = self.shape;
@@ -73,7 +77,7 @@ impl PackPanels {
                 (channels / panel).checked_mul(PanelShape::of(panel, lanes).slots())? + rest
             }
         };
-        let per_slot = rows.checked_mul(runs)?.checked_mul(bytes.checked_next_multiple_of(4)?)?;
+        let per_slot = rows.checked_mul(runs)?.checked_mul(self.whole(bytes)?)?;
         slots.checked_mul(per_slot)?.checked_mul(if self.pairs { 2 } else { 1 })
     }
     /// The packed weights. `w` holds every weight that the attributes speak of.
@@ -81,7 +85,7 @@ impl PackPanels {
         let [channels, rows, ..] = self.shape;
         let [vectors, lanes] = self.panel.map(u64::from);
         let (runs, bytes) = self.runs();
-        let whole = bytes.next_multiple_of(4) as usize;
+        let whole = self.whole(bytes).unwrap_or(bytes) as usize;
         let mut out = Vec::with_capacity(self.bytes().unwrap_or(0) as usize);
         // The runs of all channels of a panel, each filled up with zeros to whole groups.
         let mut panel = Vec::new();
@@ -204,7 +208,7 @@ mod tests {
     fn panels_of(shape: [u64; 4], panel: [u32; 2], pairs: bool) -> PackPanels {
         let [_, rows, columns, inputs] = shape;
         let strides = [rows * columns * inputs, columns * inputs, inputs, 1];
-        PackPanels { first: 0, strides, shape, merged: false, panel, pairs }
+        PackPanels { first: 0, strides, shape, merged: false, panel, pairs, whole: 4 }
     }
 
     #[test]
@@ -223,6 +227,16 @@ mod tests {
         let op = PackPanels { merged: true, ..panels_of([1, 1, 2, 3], [1, 4], false) };
         let zeros = [0; 12];
         assert_eq!(op.pack(&w), [&[1, 2, 3, 4][..], &zeros, &[5, 6, 0, 0], &zeros].concat());
+    }
+
+    #[test]
+    fn runs_are_filled_up_to_whole_steps() {
+        let w: Vec<u8> = (1..=10).collect();
+        let op = PackPanels { whole: 12, ..panels_of([2, 1, 1, 5], [1, 4], false) };
+        let short = panels_of([2, 1, 1, 5], [1, 4], false).pack(&w);
+        assert_eq!(op.pack(&w), [&short[..], &[0; 16]].concat());
+        assert_eq!(op.bytes(), Some(48));
+        assert_eq!(PackPanels { whole: 0, ..op }.bytes(), None);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use qcc::{Compiler, Cpu, Model, Source, Tensor};
 use qcc_codegen::Target;
 use qcc_codegen::aot::{Interface, ObjectFile, compile_object};
+use qcc_codegen::jit::JitProgram;
+use qcc_runtime::AlignedBuf;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,6 +129,23 @@ pub fn run_jit(model: &Model, inputs: &[Tensor]) -> qcc::Result<Vec<Tensor>> {
     }
     session.run()?;
     Ok((0..model.outputs().len()).map(|j| session.output(j).tensor().clone()).collect())
+}
+
+/// Runs a compiled program once.
+///
+/// # Panics
+/// The program refuses.
+pub fn run_program(program: &JitProgram, source: &Source, inputs: &[Tensor]) -> Vec<Tensor> {
+    let zeros = |d: &qcc::TensorDesc| Tensor::zeros(d.dtype, d.shape.clone());
+    let mut outputs: Vec<Tensor> = source.outputs.iter().map(zeros).collect();
+    let mut arena = AlignedBuf::zeroed(program.program.arena_bytes + 64);
+    let padded = |t: &Tensor| [t.bytes(), &[0; 64]].concat();
+    let padded: Vec<Vec<u8>> = inputs.iter().map(padded).collect();
+    let ins: Vec<_> = padded.iter().map(|b| b.as_ptr()).collect();
+    let outs: Vec<_> = outputs.iter_mut().map(|t| t.bytes_mut().as_mut_ptr()).collect();
+    // SAFETY: arena, inputs with their slack and outputs are as large as `run` asks for.
+    assert_eq!(unsafe { program.run(arena.as_mut_ptr(), &ins, &outs) }, 0);
+    outputs
 }
 
 /// The model as an object file whose functions begin with `m_`.

@@ -122,6 +122,31 @@ pub fn few_channels(seed: u64) -> Module {
     module
 }
 
+/// A convolution or matrix product large enough for tiles, and another behind it.
+pub fn for_tiles(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let dtype = random.pick(&[DType::I8, DType::U8]);
+    let row = random.pick(&[4, 5, 7, 12, 16, 17, 29, 40]);
+    let shape = [1, random.size(4), row, random.pick(&[11, 16, 32, 36, 48, 65, 96, 130])];
+    let numerics = random.pick(&[Numerics::TfLite, Numerics::Onnx]);
+    let mut module = Module::new("random", Level::Quant, numerics);
+    let x = quantized(&shape, &activation(&mut random, dtype));
+    let b = Builder::add_func(&mut module, "main", FuncKind::Main, &[x]);
+    let x = b.param(0);
+    let mut g = Graph { random, b, values: vec![x], dtype, numerics };
+    for _ in 0..2 {
+        let x = *g.values.last().expect("the input at least");
+        let outputs = g.random.pick(&[8, 16, 20, 32, 48, 64, 80, 150]);
+        match g.random.one_in(4) || g.shape(x).len() != 4 {
+            true => g.fully_connected_of(x, outputs),
+            false => g.conv_of(x, 1, outputs),
+        }
+    }
+    let last = *g.values.last().expect("the input at least");
+    g.b.ret(&[last]);
+    module
+}
+
 struct Graph<'m> {
     random: Random,
     b: Builder<'m>,
@@ -272,7 +297,11 @@ impl Graph<'_> {
         let divisors: Vec<u64> = (1..=s[3]).filter(|g| s[3].is_multiple_of(*g)).collect();
         let groups = if self.random.one_in(4) { self.random.pick(&divisors) } else { 1 };
         let per_group = if groups == 1 { self.random.size(36) } else { self.random.size(5) };
-        let outputs = groups * per_group;
+        self.conv_of(x, groups, groups * per_group);
+    }
+    /// Nothing where the window does not fit.
+    fn conv_of(&mut self, x: Value, groups: u64, outputs: u64) {
+        let s = self.shape(x);
         let (kernel, dilation, stride) = (self.kernel(), self.dilations(), self.strides());
         let extents = [0, 1].map(|i| u64::from(dilation[i]) * (kernel[i] - 1) + 1);
         let pad = self.pad(extents);
@@ -345,10 +374,13 @@ impl Graph<'_> {
     }
 
     fn fully_connected(&mut self, x: Value) {
+        let outputs = self.random.size(40);
+        self.fully_connected_of(x, outputs);
+    }
+    fn fully_connected_of(&mut self, x: Value, outputs: u64) {
         let s = self.shape(x);
         let inner = *s.last().expect("no scalars");
         let rows: u64 = s[..s.len() - 1].iter().product();
-        let outputs = self.random.size(40);
         let w = self.weights(&[outputs, inner], 0, Zero::Anywhere);
         let operands = self.layer(x, w, outputs);
         let act = self.act();

@@ -5,11 +5,10 @@ use qcc::{Compiler, Cpu, Source, Tensor};
 use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_codegen::{Target, aot};
-use qcc_runtime::AlignedBuf;
 use qcc_runtime::abi::{QccInfoFn, QccRunFn};
 use qcc_runtime::cpu::{Arch, CpuLevel, levels_of_host};
 use qcc_tests::golden::{
-    Case, Example, for_all, object_for, own_examples, run_jit, same, shared_examples,
+    Case, Example, for_all, object_for, own_examples, run_jit, run_program, same, shared_examples,
 };
 use std::path::Path;
 use std::process::Command;
@@ -106,19 +105,6 @@ fn what_cranelift_can_emit_gives_the_golden_outputs() {
             })
         })
     });
-}
-
-fn run_program(program: &JitProgram, source: &Source, inputs: &[Tensor]) -> Vec<Tensor> {
-    let zeros = |d: &qcc::TensorDesc| Tensor::zeros(d.dtype, d.shape.clone());
-    let mut outputs: Vec<Tensor> = source.outputs.iter().map(zeros).collect();
-    let mut arena = AlignedBuf::zeroed(program.program.arena_bytes + 64);
-    let padded = |t: &Tensor| [t.bytes(), &[0; 64]].concat();
-    let padded: Vec<Vec<u8>> = inputs.iter().map(padded).collect();
-    let ins: Vec<_> = padded.iter().map(|b| b.as_ptr()).collect();
-    let outs: Vec<_> = outputs.iter_mut().map(|t| t.bytes_mut().as_mut_ptr()).collect();
-    // SAFETY: arena, inputs with their slack and outputs are as large as `run` asks for.
-    assert_eq!(unsafe { program.run(arena.as_mut_ptr(), &ins, &outs) }, 0);
-    outputs
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum ConvKernel {
     Panels(TileShape),
     /// Panels, all of which are computed for a tile of pixels before the next tile.
     PanelsInside(TileShape),
+    /// Panels with accumulators in tile registers; this many bytes of a run per dot product.
+    Tiles(TileShape, u32),
     /// Depthwise: blocks of channels, this many pixels of a row as one with all their channels.
     Blocks(TileShape, u32),
 }
@@ -65,6 +67,7 @@ impl fmt::Display for ConvKernel {
             ConvKernel::Scalar => write!(f, "scalar"),
             ConvKernel::Panels(tile) => write!(f, "panels {tile}"),
             ConvKernel::PanelsInside(tile) => write!(f, "panels-inside {tile}"),
+            ConvKernel::Tiles(tile, step) => write!(f, "tiles {tile} by {step}"),
             ConvKernel::Blocks(tile, 1) => write!(f, "blocks {tile}"),
             ConvKernel::Blocks(tile, pixels) => write!(f, "blocks {tile} of {pixels}"),
         }
@@ -81,6 +84,10 @@ impl ConvKernel {
             ["panels", bits, tile] => ConvKernel::Panels(TileShape::parse(bits, tile)?),
             ["panels-inside", bits, tile] => {
                 ConvKernel::PanelsInside(TileShape::parse(bits, tile)?)
+            }
+            ["tiles", bits, tile, "by", step] => {
+                let step = pixels(step).filter(|step| step % 4 == 0)?;
+                ConvKernel::Tiles(TileShape::parse(bits, tile)?, step)
             }
             ["blocks", bits, tile] => ConvKernel::Blocks(TileShape::parse(bits, tile)?, 1),
             ["blocks", bits, tile, "of", n] => {
@@ -103,8 +110,8 @@ impl AttrValue for ConvKernel {
         };
         found.ok_or_else(|| {
             format!(
-                "expected \"scalar\", \"panels BITS PIXELSxVECTORS\", \"panels-inside …\" or \
-                 \"blocks BITS PIXELSxVECTORS of PIXELS\", found {attr}"
+                "expected \"scalar\", \"panels BITS PIXELSxVECTORS\", \"panels-inside …\", \
+                 \"tiles BITS PIXELSxVECTORS by BYTES\" or \"blocks BITS PIXELSxVECTORS of PIXELS\", found {attr}"
             )
         })
     }
@@ -165,6 +172,7 @@ mod tests {
             ConvKernel::Scalar,
             ConvKernel::Panels(tile),
             ConvKernel::PanelsInside(tile),
+            ConvKernel::Tiles(tile, 48),
             ConvKernel::Blocks(tile, 1),
             ConvKernel::Blocks(tile, 8),
         ] {
@@ -179,7 +187,13 @@ mod tests {
 
     #[test]
     fn what_is_no_kernel_is_refused() {
-        for text in ["panels", "panels 100 1x1", "panels 128 0x1", "blocks 128 1x2 of 0"] {
+        for text in [
+            "panels",
+            "panels 100 1x1",
+            "panels 128 0x1",
+            "blocks 128 1x2 of 0",
+            "tiles 512 1x2 by 6",
+        ] {
             let error = ConvKernel::from_attr(&Attr::Str(text.into())).expect_err("no kernel");
             assert!(error.contains(text), "{error}");
         }

@@ -77,6 +77,8 @@ dialect! { Loop;
         panel: [u32; 2],
         /// Two int16 per group, `[pair][channel][2]`, for `loop.dot2`.
         pairs: bool = false,
+        /// Runs are filled up with zeros to multiples of so many taps.
+        whole: u32 = 4,
     } pure;
     /// Constant weights of a depthwise convolution in the order in which a kernel reads them, in
     /// `main`: `[block][column][group of rows][addend][vector][lane][row]`, rows of a group being

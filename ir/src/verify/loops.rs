@@ -17,7 +17,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("call_c6", "the calls of a group of tasks follow each other, from task 0 on"),
     ("pack_panels_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
     ("pack_panels_c2", "the weights are inside w"),
-    ("pack_panels_c3", "a panel has vectors of 4, 8 or 16 lanes"),
+    ("pack_panels_c3", "a panel has vectors of 4, 8 or 16 lanes, runs of whole groups of 4"),
     ("pack_blocks_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
     ("pack_blocks_c2", "the weights are inside w"),
     ("pack_blocks_c3", "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 1 with pairs"),
@@ -73,7 +73,10 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             packed(c, o.bytes());
             weights(c, o.first, &o.strides, &o.shape, 1);
             let [vectors, lanes] = o.panel;
-            c.require(3, whole_vectors(vectors, lanes), || format!("{:?}", o.panel));
+            let whole = o.whole > 0 && o.whole.is_multiple_of(4);
+            c.require(3, whole_vectors(vectors, lanes) && whole, || {
+                format!("{:?}, runs of {}", o.panel, o.whole)
+            });
         }
         PackBlocks(o) => {
             packed(c, o.bytes());

@@ -4,7 +4,7 @@ use super::conv::{Conv, Taps, Tile};
 use super::conv_consts::exact_finish;
 use super::depthwise::Plan;
 use super::layer::Layer;
-use super::{Dot, Machine, View};
+use super::{Dot, Machine, View, amx};
 use qcc_ir::dialect::int::{ConvKernel, TileShape};
 use qcc_ir::packing::PanelShape;
 
@@ -15,6 +15,11 @@ pub(crate) fn conv_kernel(machine: Machine, layer: &Layer) -> ConvKernel {
         return blocks(machine, layer, merged_pixels(machine, layer));
     }
     // A dot product takes four inputs, and a vector of outputs has at least four.
+    if layer.fits_panels()
+        && let Some(tiles) = amx::choose(machine, layer)
+    {
+        return tiles;
+    }
     if layer.fits_panels() && (groups == 1 || inputs >= 4 || layer.per_group() >= 4) {
         return panels(machine, layer);
     }
@@ -27,9 +32,14 @@ pub(super) fn panels(machine: Machine, layer: &Layer) -> ConvKernel {
     let mut conv = group_of(machine, layer);
     let tile = tile(&conv, machine);
     conv.tile = Tile { pixels: tile.pixels.into(), vectors: tile.vectors.into() };
-    let weights = layer.per_group() * conv.taps.all_groups() * 4;
-    let inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
-    if inside { ConvKernel::PanelsInside(tile) } else { ConvKernel::Panels(tile) }
+    if panels_inside(&conv) { ConvKernel::PanelsInside(tile) } else { ConvKernel::Panels(tile) }
+}
+
+/// Whether all panels are computed for a tile of pixels before the next one: where their weights
+/// stay in the cache, or are read anew less often than the input would be.
+pub(super) fn panels_inside(conv: &Conv) -> bool {
+    let weights = conv.y.shape[3] * conv.taps.all_groups() * 4;
+    weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2
 }
 
 /// One group of a layer as the kernel [`Conv`], its tile and requantization still to be chosen.

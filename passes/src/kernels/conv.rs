@@ -10,6 +10,7 @@
 //! A row of pixels that is no multiple of the tile ends with a tile that overlaps the one before:
 //! the same values are written twice.
 
+use super::amx::BlockAt;
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
@@ -111,7 +112,7 @@ impl Conv {
         self.finish.table_bytes(self.panel() as usize)
     }
 
-    fn mems(&self) -> Vec<MemType> {
+    pub(super) fn mems(&self) -> Vec<MemType> {
         let panels = self.panels();
         let weights: u64 = panels.iter().map(|p| self.weight_bytes(p.1)).sum();
         let tables = panels.iter().map(|p| self.finish.table_bytes(p.1.slots() as usize)).sum();
@@ -148,9 +149,9 @@ impl Conv {
 
 /// One loop over pixels: extent and byte strides.
 #[derive(Clone, Copy, Debug)]
-struct PixelLoop {
+pub(super) struct PixelLoop {
     n: u64,
-    x: u64,
+    pub x: u64,
     y: u64,
     sums: u64,
 }
@@ -163,21 +164,21 @@ impl PixelLoop {
 
 /// Addresses of the first pixel of a tile, or of the first of a loop.
 #[derive(Clone)]
-struct Place {
-    x: Addr,
+pub(super) struct Place {
+    pub x: Addr,
     y: Addr,
     sums: Option<Addr>,
 }
 
 impl Place {
-    fn plus(&self, var: Var, by: &PixelLoop, times: u64) -> Place {
+    pub fn plus(&self, var: Var, by: &PixelLoop, times: u64) -> Place {
         Place {
             x: var.of(&self.x, by.x * times),
             y: var.of(&self.y, by.y * times),
             sums: self.sums.as_ref().map(|s| var.of(s, by.sums * times)),
         }
     }
-    fn at(&self, pixel: u64, by: &PixelLoop) -> Place {
+    pub fn at(&self, pixel: u64, by: &PixelLoop) -> Place {
         Place {
             x: self.x.at((pixel * by.x) as i64),
             y: self.y.at((pixel * by.y) as i64),
@@ -199,35 +200,50 @@ impl Kernel for Conv {
 
     fn build(&self, name: &str) -> Func {
         let mut kb = Kb::with_width(name, &self.mems(), self.width);
-        let place =
-            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
-        let loops = self.pixel_loops();
-        if self.panels_inside {
-            self.pixels(&mut kb, &loops, &place, &mut |kb, place, by, n| {
-                self.for_panels(kb, &mut |kb, panel| self.tile(kb, place, by, n, panel));
-            });
-        } else {
-            self.for_panels(&mut kb, &mut |kb, panel| {
-                self.pixels(kb, &loops, &place, &mut |kb, place, by, n| {
-                    self.tile(kb, place, by, n, panel);
-                });
-            });
-        }
+        self.for_tiles(&mut kb, &mut |kb, at| self.tile(kb, at));
         kb.finish()
     }
 }
 
 /// Addresses of a panel's constants, its first output channel and how many it has.
-struct Panel {
-    weights: Addr,
-    table: Addr,
+pub(super) struct Panel {
+    pub weights: Addr,
+    pub table: Addr,
     y_offset: (Var, u64),
     y_first: u64,
     channels: u64,
-    shape: PanelShape,
+    pub shape: PanelShape,
+}
+
+impl Panel {
+    /// The panel's channels of the pixel at `place`.
+    pub fn output(&self, place: &Place) -> Addr {
+        let y = place.y.at(self.y_first as i64);
+        self.y_offset.0.of(&y, self.y_offset.1)
+    }
 }
 
 impl Conv {
+    /// Runs `body` for each tile of pixels and panel, in the order that `panels_inside` says.
+    pub(super) fn for_tiles(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &BlockAt)) {
+        let place =
+            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
+        let loops = self.pixel_loops();
+        if self.panels_inside {
+            self.pixels(kb, &loops, &place, &mut |kb, place, by, pixels| {
+                self.for_panels(kb, &mut |kb, panel| {
+                    body(kb, &BlockAt { place, by, pixels, panel });
+                });
+            });
+        } else {
+            self.for_panels(kb, &mut |kb, panel| {
+                self.pixels(kb, &loops, &place, &mut |kb, place, by, pixels| {
+                    body(kb, &BlockAt { place, by, pixels, panel });
+                });
+            });
+        }
+    }
+
     /// Runs `body` for each tile of pixels: its place, the innermost loop, pixels in the tile.
     fn pixels(
         &self,
@@ -283,14 +299,14 @@ impl Conv {
         }
     }
 
-    fn tile(&self, kb: &mut Kb, place: &Place, by: &PixelLoop, pixels: u64, panel: &Panel) {
+    fn tile(&self, kb: &mut Kb, at: &BlockAt) {
+        let BlockAt { place, by, pixels, panel } = *at;
         let vectors = panel.shape.vectors;
         let at = TileAt { place, by, panel, pixels, vectors };
         let init = self.biases(kb, &at);
         let acc = self.dots(kb, &at, &init);
         for p in 0..pixels {
-            let y = place.at(p, by).y.at(panel.y_first as i64);
-            let y = panel.y_offset.0.of(&y, panel.y_offset.1);
+            let y = panel.output(&place.at(p, by));
             let row = &acc[(p * vectors) as usize..((p + 1) * vectors) as usize];
             match self.finish.form {
                 RescaleForm::Exact => self.store_exact(kb, row, panel, &y),
@@ -303,13 +319,7 @@ impl Conv {
     fn biases(&self, kb: &mut Kb, tile: &TileAt) -> Vec<Value> {
         let mut out = Vec::new();
         for p in 0..tile.pixels {
-            let correction = self.row_sums.as_ref().map(|(_, w_zp)| {
-                let at = tile.place.at(p, tile.by).sums.expect("row sums have an address");
-                let sum = kb.load_scalar(DType::I32, &at);
-                let minus = kb.i32(w_zp.wrapping_neg());
-                let product = kb.mul(sum, minus);
-                kb.splat(product)
-            });
+            let correction = self.correction(kb, &tile.place.at(p, tile.by));
             for v in 0..tile.vectors {
                 let at = tile.panel.table.at((self.width * v) as i64);
                 let bias = kb.load_vec(DType::I32, &at);
@@ -317,6 +327,15 @@ impl Conv {
             }
         }
         out
+    }
+
+    /// What asymmetric weights add to each sum of a pixel: −w_zp times its row sum.
+    pub(super) fn correction(&self, kb: &mut Kb, place: &Place) -> Option<Value> {
+        let (_, w_zp) = self.row_sums.as_ref()?;
+        let sum = kb.load_scalar(DType::I32, place.sums.as_ref().expect("they have an address"));
+        let minus = kb.i32(w_zp.wrapping_neg());
+        let product = kb.mul(sum, minus);
+        Some(kb.splat(product))
     }
 
     fn dots(&self, kb: &mut Kb, tile: &TileAt, init: &[Value]) -> Vec<Value> {
@@ -424,7 +443,7 @@ impl Conv {
         }
     }
 
-    fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
+    pub(super) fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
         let n = panel.shape.slots() as usize;
         let codes: Vec<Value> = acc
             .iter()

@@ -11,7 +11,7 @@ use super::layer::Layer;
 use super::requant::Channel;
 use super::scalar_conv::ScalarConv;
 use super::site::Site;
-use super::{Arg, Call, Dot, Machine};
+use super::{Arg, Call, Dot, Kernel, Machine, amx};
 use crate::int_ops::conv_operand;
 use qcc_ir::dialect::int::{ConvKernel, TileShape};
 use qcc_ir::dialect::loops::{self, PackBlocks, PackPanels};
@@ -31,6 +31,11 @@ pub fn lower(site: &Site) -> Result<Vec<Call>, String> {
         ConvKernel::Auto | ConvKernel::Scalar => scalar(site, &layer),
         ConvKernel::Panels(tile) | ConvKernel::PanelsInside(tile)
             if layer.fits_panels() && fits_machine(tile, site.machine) && tile.packs() =>
+        {
+            panels(site, &layer)
+        }
+        ConvKernel::Tiles(tile, step)
+            if layer.fits_panels() && amx::fits(site.machine, &layer, tile, step) =>
         {
             panels(site, &layer)
         }
@@ -160,28 +165,45 @@ fn panels(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
                 1 => run.start..run.end,
                 _ => base..base + per_group,
             };
-            let whole = if run.finish.form == RescaleForm::Exact { narrow() } else { wide.clone() };
+            let exact = run.finish.form == RescaleForm::Exact;
+            let whole = if exact { narrow() } else { wide.clone() };
+            let step = if exact { None } else { tile_step(layer.kernel) };
             let part = Conv {
                 y: choose::group_view(&layer.y, channels.len() as u64),
                 finish: run.finish,
                 ..whole
             };
             let first = channels.start as u64;
-            calls.push(panels_call(site, layer, part, (group, first), &all[channels]));
+            calls.push(panels_call(site, layer, (part, step), (group, first), &all[channels]));
         }
     }
     Ok(calls)
 }
 
 fn panels_kernel(machine: Machine, layer: &Layer, kernel: ConvKernel) -> Conv {
-    let (ConvKernel::Panels(tile) | ConvKernel::PanelsInside(tile)) = kernel else {
-        unreachable!("the caller has matched panels")
+    let (ConvKernel::Panels(tile) | ConvKernel::PanelsInside(tile) | ConvKernel::Tiles(tile, _)) =
+        kernel
+    else {
+        unreachable!("the caller has matched panels and tiles")
+    };
+    let group = choose::group_of(machine, layer);
+    let inside = match kernel {
+        ConvKernel::Tiles(..) => choose::panels_inside(&group),
+        other => matches!(other, ConvKernel::PanelsInside(_)),
     };
     Conv {
         tile: Tile { pixels: tile.pixels.into(), vectors: tile.vectors.into() },
         width: u64::from(tile.bits / 8),
-        panels_inside: matches!(kernel, ConvKernel::PanelsInside(_)),
-        ..choose::group_of(machine, layer)
+        panels_inside: inside,
+        ..group
+    }
+}
+
+/// Bytes of a run that a dot product of tiles takes.
+fn tile_step(kernel: ConvKernel) -> Option<u32> {
+    match kernel {
+        ConvKernel::Tiles(_, step) => Some(step),
+        _ => None,
     }
 }
 
@@ -189,7 +211,7 @@ fn panels_kernel(machine: Machine, layer: &Layer, kernel: ConvKernel) -> Conv {
 fn panels_call(
     site: &Site,
     layer: &Layer,
-    conv: Conv,
+    (conv, step): (Conv, Option<u32>),
     (group, first): (u64, u64),
     channels: &[Channel],
 ) -> Call {
@@ -201,6 +223,7 @@ fn panels_call(
         merged: conv.taps.runs.0 != w[2],
         panel: [conv.tile.vectors as u32, conv.width as u32 / 4],
         pairs: conv.dot == Dot::I16,
+        whole: step.unwrap_or(4),
     };
     let mut args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: group * w[3] },
@@ -211,5 +234,9 @@ fn panels_call(
     if conv.row_sums.is_some() {
         args.push(Arg::Value { value: site.operand(conv_operand::ROW_SUMS), offset: 4 * group });
     }
-    Call { kernel: Box::new(conv), args }
+    let kernel: Box<dyn Kernel> = match step {
+        Some(step) => Box::new(amx::with_tiles(conv, step.into())),
+        None => Box::new(conv),
+    };
+    Call { kernel, args }
 }

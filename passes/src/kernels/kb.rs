@@ -208,6 +208,30 @@ impl Kb {
         self.op(kind, &operands, ty)
     }
 
+    /// A buffer of the kernel's own.
+    pub fn scratch(&mut self, bytes: u64) -> Addr {
+        let mem = self.op(Scratch {}, &[], Type::mem(bytes, 0));
+        Addr { mem, offset: 0, terms: SmallVec::new() }
+    }
+    /// Reads a tile of `rows` rows of `bytes` bytes, `row` bytes apart.
+    pub fn tile_load(&mut self, (rows, bytes): (u64, u64), addr: &Addr, row: i64) -> Value {
+        let (operands, strides) = addr.operands();
+        let kind = TileLoad { offset: addr.offset, strides, row };
+        self.op(kind, &operands, Type::tile(rows, bytes))
+    }
+    /// acc + a · b, tiles.
+    pub fn tile_dot(&mut self, signs: DotSigns, acc: Value, a: Value, b: Value) -> Value {
+        let ty = self.func.ty(acc).clone();
+        self.op(TileDot { signs }, &[acc, a, b], ty)
+    }
+    /// Writes a tile, rows `row` bytes apart.
+    pub fn tile_store(&mut self, tile: Value, addr: &Addr, row: i64) {
+        let (mut operands, strides) = addr.operands();
+        operands.insert(0, tile);
+        let kind = TileStore { offset: addr.offset, strides, row };
+        self.func.push_op(self.region, kind, &operands, &[], LocId(0));
+    }
+
     /// An integer in every lane of `ty`.
     pub fn int(&mut self, ty: Type, value: i64) -> Value {
         self.op(Iconst { value }, &[], ty)

@@ -9,6 +9,7 @@
 //! one that does not.
 
 pub mod add;
+pub mod amx;
 pub mod arg_max;
 pub(crate) mod choose;
 pub mod conv;
@@ -172,6 +173,8 @@ pub struct Machine {
     pub fma: bool,
     /// Bytes of the widest vectors: 16, 32 or 64.
     pub width: u64,
+    /// Matrices of bytes in tile registers.
+    pub amx: bool,
 }
 
 /// How 8-bit products are summed.
@@ -197,12 +200,12 @@ impl Machine {
             CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true, 16),
             CpuLevel::A64I8mm => (&[Dot::S8S8, Dot::U8S8], 32, true, 16),
         };
-        Machine { dots, registers, fma, width }
+        Machine { dots, registers, fma, width, amx: cpu == CpuLevel::X86Amx }
     }
     /// The same CPU with vectors of 128 bits only; on x86 those have 16 registers.
     pub fn narrow(self) -> Machine {
         let registers = if self.width > 16 { 16 } else { self.registers };
-        Machine { registers, width: 16, ..self }
+        Machine { registers, width: 16, amx: false, ..self }
     }
     /// The dot product to use for activations of `dtype`: `Dot::I16` when no fast one reads them.
     pub fn dot_for(&self, dtype: DType) -> Dot {

@@ -95,6 +95,15 @@ impl Pixels<'_> {
 impl Conv {
     /// Splits pixels or output channels, whichever is more even.
     pub(super) fn parts(&self, tasks: Tasks) -> Vec<Part> {
+        self.parts_as(tasks, &|conv| Box::new(conv))
+    }
+
+    /// As [`Conv::parts`], of a kernel that `make` makes of each part.
+    pub(super) fn parts_as(
+        &self,
+        tasks: Tasks,
+        make: &dyn Fn(Conv) -> Box<dyn Kernel>,
+    ) -> Vec<Part> {
         let pixels: u64 = self.y.shape[..3].iter().product();
         if !tasks.worth(pixels * self.y.shape[3] * self.taps.all_groups() * 4, MIN_MACS) {
             return vec![];
@@ -104,7 +113,7 @@ impl Conv {
         let unit = if d == 2 { self.tile.pixels } else { 1 };
         let by_channels = imbalance(self.y.shape[3], self.panel(), tasks.n);
         if by_channels < imbalance(self.y.shape[d], unit, tasks.n) {
-            return self.channel_parts(tasks);
+            return self.channel_parts(tasks, make);
         }
         let part = |range| {
             let [(x, x_at), (y, y_at)] = all.part(d, range);
@@ -112,19 +121,19 @@ impl Conv {
             let mut offsets = vec![x_at, 0, 0, y_at];
             offsets.extend(sums.as_ref().map(|((_, at), _)| *at));
             let row_sums = sums.map(|((v, _), zp)| (v, zp));
-            Part { kernel: Box::new(Conv { x, y, row_sums, ..self.clone() }), offsets }
+            Part { kernel: make(Conv { x, y, row_sums, ..self.clone() }), offsets }
         };
         ranges(self.y.shape[d], unit, tasks.n).into_iter().map(part).collect()
     }
 
-    fn channel_parts(&self, tasks: Tasks) -> Vec<Part> {
+    fn channel_parts(&self, tasks: Tasks, make: &dyn Fn(Conv) -> Box<dyn Kernel>) -> Vec<Part> {
         let part = |range: (u64, u64)| {
             let (y, y_at) = self.y.part(3, range);
             let panel = range.0 / self.panel();
             let tables = panel * self.table_bytes() as u64;
             let mut offsets = vec![0, panel * self.panel_bytes(), tables, y_at];
             offsets.extend(self.row_sums.as_ref().map(|_| 0));
-            Part { kernel: Box::new(Conv { y, ..self.clone() }), offsets }
+            Part { kernel: make(Conv { y, ..self.clone() }), offsets }
         };
         ranges(self.y.shape[3], self.panel(), tasks.n).into_iter().map(part).collect()
     }

@@ -62,7 +62,11 @@ impl Channels<'_> {
     fn block(&self) -> usize {
         match self.layer.kernel {
             ConvKernel::Blocks(tile, _) => tile.channels() as usize,
-            ConvKernel::Panels(tile) | ConvKernel::PanelsInside(tile) if self.layer.groups == 1 => {
+            ConvKernel::Panels(tile)
+            | ConvKernel::PanelsInside(tile)
+            | ConvKernel::Tiles(tile, _)
+                if self.layer.groups == 1 =>
+            {
                 tile.channels() as usize
             }
             _ => self.channels.len(),

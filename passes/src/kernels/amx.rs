@@ -1,0 +1,252 @@
+//! Direct convolution and matrix products on AMX tiles.
+//!
+//! ```text
+//! c[i][v] = biases, one row repeated          i: tiles of up to 16 pixels, v: of 16 channels
+//! for each step of taps:  c[i][v] += a[i] · b[v]
+//! scratch[i][v] = c[i][v];  each row of 16·v accumulators ─► requantized, packed, stored
+//! ```
+//!
+//! A [`Conv`] whose accumulators are in tiles: the same pixels, panels, weights `[panel][run][group
+//! of 4][channel][4]` and tables, so that both kinds of kernels share all but the sums. The taps of
+//! a run are cut into equal steps of up to 64 bytes, filled up with zero weights; what lies behind a
+//! run's bytes does not matter. A step's rows of `a` are neighbouring pixels, `by.x` bytes apart.
+
+use super::conv::{Conv, Panel, PixelLoop, Place};
+use super::kb::{Addr, Kb};
+use super::layer::Layer;
+use super::split::{Part, Tasks};
+use super::{Dot, Kernel, Machine, choose};
+use qcc_ir::dialect::int::{ConvKernel, TileShape};
+use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::packing::PanelShape;
+use qcc_ir::{DType, Func, Value};
+
+/// Most rows of a tile.
+const ROWS: u64 = 16;
+/// Most bytes of a tile's row; i32 accumulators have all of them.
+const ROW: u64 = 64;
+/// Bytes of a tile of accumulators in memory.
+const TILE: u64 = ROWS * ROW;
+/// Tiles of accumulators: beside them, there is room for what is multiplied.
+const ACCUMULATORS: u64 = 4;
+
+/// A convolution in tiles; its vectors have 512 bits.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TileConv {
+    /// Everything else; `taps.bytes` is a multiple of `step`.
+    pub conv: Conv,
+    /// Bytes of a run that one dot product takes: a multiple of 4, up to 64.
+    pub step: u64,
+}
+
+/// The tiles for a layer, where they are expected to be faster than vectors.
+pub(super) fn choose(machine: Machine, layer: &Layer) -> Option<ConvKernel> {
+    if !machine.amx || layer.groups != 1 || machine.dot_for(layer.x.dtype) != Dot::U8S8 {
+        return None;
+    }
+    let conv = choose::group_of(machine, layer);
+    let (row, taps, outputs) = (conv.innermost_pixels(), conv.taps.bytes, conv.y.shape[3]);
+    if row < 4 || taps < if outputs >= 64 { 16 } else { 32 } {
+        return None;
+    }
+    let vectors = PanelShape::of(outputs, ROWS).vectors.min(ACCUMULATORS);
+    let most = ROWS * (ACCUMULATORS / vectors);
+    let pixels = row.div_ceil(row.div_ceil(most));
+    let tile = TileShape { bits: 512, pixels: pixels as u32, vectors: vectors as u32 };
+    Some(ConvKernel::Tiles(tile, step(taps) as u32))
+}
+
+/// Equal steps with the least dot products for a run of `bytes`.
+fn step(bytes: u64) -> u64 {
+    let groups = bytes.div_ceil(4);
+    4 * groups.div_ceil(groups.div_ceil(ROW / 4))
+}
+
+/// Whether tiles of this shape compute the layer.
+pub(super) fn fits(machine: Machine, layer: &Layer, tile: TileShape, step: u32) -> bool {
+    let tiles = u64::from(tile.pixels).div_ceil(ROWS) * u64::from(tile.vectors);
+    let shape = tile.bits == 512 && tiles <= ACCUMULATORS && tile.packs();
+    let step = u64::from(step);
+    let steps = (4..=ROW).contains(&step) && step.is_multiple_of(4) && {
+        // What the last step reads behind a run is slack at the end of the input.
+        let bytes = choose::group_of(machine, layer).taps.bytes;
+        bytes.next_multiple_of(step) - bytes <= super::SLACK.into()
+    };
+    machine.amx && machine.dot_for(layer.x.dtype) == Dot::U8S8 && shape && steps
+}
+
+/// `conv` with its accumulators in tiles.
+pub(super) fn with_tiles(mut conv: Conv, step: u64) -> TileConv {
+    conv.taps.bytes = conv.taps.bytes.next_multiple_of(step);
+    TileConv { conv, step }
+}
+
+impl Kernel for TileConv {
+    fn split(&self, tasks: Tasks) -> Vec<Part> {
+        self.conv.parts_as(tasks, &|conv| Box::new(TileConv { conv, step: self.step }))
+    }
+
+    fn name(&self) -> String {
+        let (x, y, t) = (self.conv.x.dtype, self.conv.y.dtype, self.conv.tile);
+        format!("conv2d_{x}_i8_{y}_{}x{}_tiles", t.pixels, t.vectors)
+    }
+
+    fn build(&self, name: &str) -> Func {
+        let mut kb = Kb::with_width(name, &self.conv.mems(), self.conv.width);
+        let scratch = kb.scratch(TILE * ACCUMULATORS);
+        self.conv.for_tiles(&mut kb, &mut |kb, at| {
+            let block = Block { at, scratch: &scratch, tiles: Tiles::of(at.pixels) };
+            self.sums(kb, &block);
+            self.finish(kb, &block);
+        });
+        kb.finish()
+    }
+}
+
+/// Pixels and panel of one block of accumulators.
+pub(super) struct BlockAt<'a> {
+    pub place: &'a Place,
+    pub by: &'a PixelLoop,
+    pub pixels: u64,
+    pub panel: &'a Panel,
+}
+
+/// The tiles of a block's pixels: the last one overlaps the one before where they do not fit.
+#[derive(Clone, Copy)]
+struct Tiles {
+    n: u64,
+    rows: u64,
+    pixels: u64,
+}
+
+impl Tiles {
+    fn of(pixels: u64) -> Tiles {
+        let n = pixels.div_ceil(ROWS);
+        Tiles { n, rows: pixels.div_ceil(n), pixels }
+    }
+    /// First pixels.
+    fn starts(self) -> impl Iterator<Item = u64> {
+        (0..self.n).map(move |i| (i * self.rows).min(self.pixels - self.rows))
+    }
+}
+
+struct Block<'a> {
+    at: &'a BlockAt<'a>,
+    scratch: &'a Addr,
+    tiles: Tiles,
+}
+
+impl TileConv {
+    /// Accumulators of a block, in the scratch buffer: tile after tile.
+    fn sums(&self, kb: &mut Kb, block: &Block) {
+        let (panel, tiles) = (block.at.panel, block.tiles);
+        let vectors = panel.shape.vectors;
+        let mut init = Vec::new();
+        for _ in 0..tiles.n {
+            for v in 0..vectors {
+                let biases = panel.table.at((ROW * v) as i64);
+                init.push(kb.tile_load((tiles.rows, ROW), &biases, 0));
+            }
+        }
+        let t = &self.conv.taps;
+        let run_bytes = t.groups() * self.group(panel);
+        let sums = kb.fold(t.rows.0, &init, |kb, row, acc| {
+            let x = row.of(&block.at.place.x, t.rows.1);
+            let w = row.of(&panel.weights, t.runs.0 * run_bytes);
+            kb.fold(t.runs.0, acc, |kb, run, acc| {
+                let (x, w) = (run.of(&x, t.runs.1), run.of(&w, run_bytes));
+                kb.fold(t.bytes / self.step, acc, |kb, k, acc| {
+                    let w = k.of(&w, self.step / 4 * self.group(panel));
+                    self.step(kb, block, (&k.of(&x, self.step), &w), acc)
+                })
+            })
+        });
+        for (i, &sum) in sums.iter().enumerate() {
+            kb.tile_store(sum, &block.scratch.at((TILE * i as u64) as i64), ROW as i64);
+        }
+    }
+
+    /// Bytes of weights of a group of four taps.
+    fn group(&self, panel: &Panel) -> u64 {
+        4 * panel.shape.slots()
+    }
+
+    /// Every tile of pixels times every tile of weights.
+    fn step(&self, kb: &mut Kb, block: &Block, at: (&Addr, &Addr), acc: &[Value]) -> Vec<Value> {
+        let (x, w) = at;
+        let vectors = block.at.panel.shape.vectors;
+        let stride = block.at.by.x as i64;
+        let group = self.group(block.at.panel) as i64;
+        let mut acc = acc.to_vec();
+        let weights = |kb: &mut Kb, v: u64| {
+            kb.tile_load((self.step / 4, ROW), &w.at((ROW * v) as i64), group)
+        };
+        // One side is held, the other one passes by.
+        let held: Vec<Value> =
+            if block.tiles.n > 1 { (0..vectors).map(|v| weights(kb, v)).collect() } else { vec![] };
+        for (i, start) in block.tiles.starts().enumerate() {
+            let from = x.at(start as i64 * stride);
+            let pixels = kb.tile_load((block.tiles.rows, self.step), &from, stride);
+            for v in 0..vectors as usize {
+                let w = held.get(v).copied().unwrap_or_else(|| weights(kb, v as u64));
+                let c = &mut acc[i * vectors as usize + v];
+                *c = kb.tile_dot(DotSigns::U8S8, *c, pixels, w);
+            }
+        }
+        acc
+    }
+
+    /// From the accumulators of a block to codes, pixel by pixel.
+    fn finish(&self, kb: &mut Kb, block: &Block) {
+        let BlockAt { place, by, panel, .. } = *block.at;
+        for (i, start) in block.tiles.starts().enumerate() {
+            let place = place.at(start, by);
+            let scratch = block.scratch.at((TILE * panel.shape.vectors * i as u64) as i64);
+            kb.for_each(block.tiles.rows, |kb, r| {
+                let place = place.plus(r, by, 1);
+                let from = r.of(&scratch, ROW);
+                let correction = self.conv.correction(kb, &place);
+                let acc: Vec<Value> = (0..panel.shape.vectors)
+                    .map(|v| {
+                        let sums = kb.load_vec(DType::I32, &from.at((TILE * v) as i64));
+                        correction.map_or(sums, |c| kb.add(sums, c))
+                    })
+                    .collect();
+                self.conv.store_fast(kb, &acc, panel, &panel.output(&place));
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_even_and_few() {
+        let cases = [(16, 16), (32, 32), (64, 64), (65, 36), (96, 48), (144, 48), (160, 56)];
+        for (bytes, expected) in cases {
+            assert_eq!(step(bytes), expected, "{bytes}");
+        }
+        for bytes in 1..5000u64 {
+            let step = step(bytes);
+            assert!(step % 4 == 0 && step <= 64);
+            let padded = bytes.next_multiple_of(step);
+            assert!(padded / step == bytes.div_ceil(4).div_ceil(16), "{bytes}: as few as with 64");
+            assert!(padded - bytes < 64, "{bytes}: no more than slack");
+        }
+    }
+
+    #[test]
+    fn tiles_cover_their_pixels() {
+        for pixels in 1..=64 {
+            let tiles = Tiles::of(pixels);
+            let mut next = 0;
+            for start in tiles.starts() {
+                assert!(start <= next && tiles.rows <= 16);
+                next = start + tiles.rows;
+            }
+            assert_eq!(next, pixels);
+        }
+    }
+}
