@@ -35,8 +35,6 @@ fn attr_for(spec: &AttrSpec, data: DataId, dims: usize) -> Attr {
         "f64" => Attr::Float(1.0 / 3.0),
         "string" => Attr::Str("a \"quoted\"\\\n\u{1}é".to_string()),
         "@data" => Attr::Data(data),
-        "kernel" => Attr::Str("tiles 512 16x4 by 48".to_string()),
-        "forms" => Attr::Str("relu_fma:8 exact:9".to_string()),
         "dtype" => Attr::Word("i16".to_string()),
         "kernel" => Attr::Str("blocks 512 2x4 of 3".to_string()),
         "forms" => Attr::Str("relu_fma:64 exact:96".to_string()),

@@ -5,6 +5,7 @@ use qcc::{Compiler, Cpu, Source, Tensor};
 use qcc_codegen::emitters::Choice;
 use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_codegen::{Target, aot};
+use qcc_runtime::AlignedBuf;
 use qcc_runtime::abi::{QccInfoFn, QccRunFn};
 use qcc_runtime::cpu::{Arch, CpuLevel, levels_of_host};
 use qcc_tests::golden::{
