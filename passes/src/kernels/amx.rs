@@ -6,13 +6,17 @@
 //! scratch[i][v] = c[i][v];  each row of 16·v accumulators ─► requantized, packed, stored
 //! ```
 //!
+//! Tiles are multiplied beside what vectors do: where blocks of pixels lie side by side, one block's
+//! sums stand before the requantization of the block before it, in the order of instructions, and
+//! leave their tiles behind it.
+//!
 //! A [`Conv`] whose accumulators are in tiles: the same pixels, panels, weights `[panel][run][group
 //! of 4][channel][4]` and tables, so that both kinds of kernels share all but the sums. The taps of
 //! a run are cut into equal steps of up to 64 bytes, filled up with zero weights; what lies behind a
 //! run's bytes does not matter. A step's rows of `a` are neighbouring pixels, `by.x` bytes apart.
 
-use super::conv::{Conv, Panel, PixelLoop, Place};
-use super::kb::{Addr, Kb};
+use super::conv::{Conv, Panel, PixelLoop, PixelTiles, Place};
+use super::kb::{Addr, Kb, Var};
 use super::layer::Layer;
 use super::split::{Part, Tasks};
 use super::{Dot, Kernel, Machine, choose};
@@ -94,21 +98,29 @@ impl Kernel for TileConv {
     fn build(&self, name: &str) -> Func {
         let mut kb = Kb::with_width(name, &self.conv.mems(), self.conv.width);
         let scratch = kb.scratch(TILE * ACCUMULATORS);
-        self.conv.for_tiles(&mut kb, &mut |kb, at| {
-            let block = Block { at, scratch: &scratch, tiles: Tiles::of(at.pixels) };
-            self.sums(kb, &block);
-            self.finish(kb, &block);
+        self.conv.for_panels(&mut kb, &mut |kb, panel| {
+            self.conv.for_pixels(kb, &mut |kb, pixels| {
+                self.blocks(kb, &Blocks { pixels, panel, scratch: &scratch });
+            });
         });
         kb.finish()
     }
 }
 
-/// Pixels and panel of one block of accumulators.
-pub(super) struct BlockAt<'a> {
-    pub place: &'a Place,
-    pub by: &'a PixelLoop,
-    pub pixels: u64,
-    pub panel: &'a Panel,
+/// Blocks of accumulators side by side, of one panel.
+struct Blocks<'a> {
+    pixels: &'a PixelTiles<'a>,
+    panel: &'a Panel,
+    scratch: &'a Addr,
+}
+
+impl Blocks<'_> {
+    /// Block `var` + `further`.
+    fn at(&self, var: Var, further: i64) -> Block<'_> {
+        let PixelTiles { by, pixels, .. } = *self.pixels;
+        let (place, tiles) = (self.pixels.at(var, further), Tiles::of(pixels));
+        Block { place, by, panel: self.panel, scratch: self.scratch, tiles }
+    }
 }
 
 /// The tiles of a block's pixels: the last one overlaps the one before where they do not fit.
@@ -130,16 +142,31 @@ impl Tiles {
     }
 }
 
+/// One block of accumulators.
 struct Block<'a> {
-    at: &'a BlockAt<'a>,
+    place: Place,
+    by: &'a PixelLoop,
+    panel: &'a Panel,
     scratch: &'a Addr,
     tiles: Tiles,
 }
 
 impl TileConv {
-    /// Accumulators of a block, in the scratch buffer: tile after tile.
-    fn sums(&self, kb: &mut Kb, block: &Block) {
-        let (panel, tiles) = (block.at.panel, block.tiles);
+    fn blocks(&self, kb: &mut Kb, blocks: &Blocks) {
+        let n = blocks.pixels.n;
+        let first = self.sums(kb, &blocks.at(Var::NONE, 0));
+        put(kb, blocks.scratch, &first);
+        kb.for_others(n, |kb, v| {
+            let sums = self.sums(kb, &blocks.at(v, 0));
+            self.finish(kb, &blocks.at(v, -1));
+            put(kb, blocks.scratch, &sums);
+        });
+        self.finish(kb, &blocks.at(Var::NONE, n as i64 - 1));
+    }
+
+    /// Accumulators of a block, tile after tile.
+    fn sums(&self, kb: &mut Kb, block: &Block) -> Vec<Value> {
+        let (panel, tiles) = (block.panel, block.tiles);
         let vectors = panel.shape.vectors;
         let mut init = Vec::new();
         for _ in 0..tiles.n {
@@ -150,8 +177,8 @@ impl TileConv {
         }
         let t = &self.conv.taps;
         let run_bytes = t.groups() * self.group(panel);
-        let sums = kb.fold(t.rows.0, &init, |kb, row, acc| {
-            let x = row.of(&block.at.place.x, t.rows.1);
+        kb.fold(t.rows.0, &init, |kb, row, acc| {
+            let x = row.of(&block.place.x, t.rows.1);
             let w = row.of(&panel.weights, t.runs.0 * run_bytes);
             kb.fold(t.runs.0, acc, |kb, run, acc| {
                 let (x, w) = (run.of(&x, t.runs.1), run.of(&w, run_bytes));
@@ -160,10 +187,7 @@ impl TileConv {
                     self.step(kb, block, (&k.of(&x, self.step), &w), acc)
                 })
             })
-        });
-        for (i, &sum) in sums.iter().enumerate() {
-            kb.tile_store(sum, &block.scratch.at((TILE * i as u64) as i64), ROW as i64);
-        }
+        })
     }
 
     /// Bytes of weights of a group of four taps.
@@ -174,9 +198,9 @@ impl TileConv {
     /// Every tile of pixels times every tile of weights.
     fn step(&self, kb: &mut Kb, block: &Block, at: (&Addr, &Addr), acc: &[Value]) -> Vec<Value> {
         let (x, w) = at;
-        let vectors = block.at.panel.shape.vectors;
-        let stride = block.at.by.x as i64;
-        let group = self.group(block.at.panel) as i64;
+        let vectors = block.panel.shape.vectors;
+        let stride = block.by.x as i64;
+        let group = self.group(block.panel) as i64;
         let mut acc = acc.to_vec();
         let weights = |kb: &mut Kb, v: u64| {
             kb.tile_load((self.step / 4, ROW), &w.at((ROW * v) as i64), group)
@@ -198,9 +222,9 @@ impl TileConv {
 
     /// From the accumulators of a block to codes, pixel by pixel.
     fn finish(&self, kb: &mut Kb, block: &Block) {
-        let BlockAt { place, by, panel, .. } = *block.at;
+        let Block { by, panel, .. } = *block;
         for (i, start) in block.tiles.starts().enumerate() {
-            let place = place.at(start, by);
+            let place = block.place.at(start as i64, by);
             let scratch = block.scratch.at((TILE * panel.shape.vectors * i as u64) as i64);
             kb.for_each(block.tiles.rows, |kb, r| {
                 let place = place.plus(r, by, 1);
@@ -215,6 +239,13 @@ impl TileConv {
                 self.conv.store_fast(kb, &acc, panel, &panel.output(&place));
             });
         }
+    }
+}
+
+/// Writes accumulators to the scratch buffer, tile after tile.
+fn put(kb: &mut Kb, scratch: &Addr, sums: &[Value]) {
+    for (i, &sum) in sums.iter().enumerate() {
+        kb.tile_store(sum, &scratch.at((TILE * i as u64) as i64), ROW as i64);
     }
 }
 

@@ -32,14 +32,9 @@ pub(super) fn panels(machine: Machine, layer: &Layer) -> ConvKernel {
     let mut conv = group_of(machine, layer);
     let tile = tile(&conv, machine);
     conv.tile = Tile { pixels: tile.pixels.into(), vectors: tile.vectors.into() };
-    if panels_inside(&conv) { ConvKernel::PanelsInside(tile) } else { ConvKernel::Panels(tile) }
-}
-
-/// Whether all panels are computed for a tile of pixels before the next one: where their weights
-/// stay in the cache, or are read anew less often than the input would be.
-pub(super) fn panels_inside(conv: &Conv) -> bool {
-    let weights = conv.y.shape[3] * conv.taps.all_groups() * 4;
-    weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2
+    let weights = layer.per_group() * conv.taps.all_groups() * 4;
+    let inside = weights <= WEIGHTS_IN_CACHE || weights <= conv.x.span() / 2;
+    if inside { ConvKernel::PanelsInside(tile) } else { ConvKernel::Panels(tile) }
 }
 
 /// One group of a layer as the kernel [`Conv`], its tile and requantization still to be chosen.

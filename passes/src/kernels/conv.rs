@@ -10,7 +10,6 @@
 //! A row of pixels that is no multiple of the tile ends with a tile that overlaps the one before:
 //! the same values are written twice.
 
-use super::amx::BlockAt;
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
@@ -178,12 +177,31 @@ impl Place {
             sums: self.sums.as_ref().map(|s| var.of(s, by.sums * times)),
         }
     }
-    pub fn at(&self, pixel: u64, by: &PixelLoop) -> Place {
+    /// `pixels` further on, or back.
+    pub fn at(&self, pixels: i64, by: &PixelLoop) -> Place {
         Place {
-            x: self.x.at((pixel * by.x) as i64),
-            y: self.y.at((pixel * by.y) as i64),
-            sums: self.sums.as_ref().map(|s| s.at((pixel * by.sums) as i64)),
+            x: self.x.at(pixels * by.x as i64),
+            y: self.y.at(pixels * by.y as i64),
+            sums: self.sums.as_ref().map(|s| s.at(pixels * by.sums as i64)),
         }
+    }
+}
+
+/// Tiles of pixels side by side.
+pub(super) struct PixelTiles<'a> {
+    place: &'a Place,
+    /// The loop over their pixels.
+    pub by: &'a PixelLoop,
+    /// Pixels of a tile.
+    pub pixels: u64,
+    /// Tiles.
+    pub n: u64,
+}
+
+impl PixelTiles<'_> {
+    /// Tile `var` + `further`.
+    pub fn at(&self, var: Var, further: i64) -> Place {
+        self.place.plus(var, self.by, self.pixels).at(further * self.pixels as i64, self.by)
     }
 }
 
@@ -225,50 +243,60 @@ impl Panel {
 
 impl Conv {
     /// Runs `body` for each tile of pixels and panel, in the order that `panels_inside` says.
-    pub(super) fn for_tiles(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &BlockAt)) {
-        let place =
-            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
-        let loops = self.pixel_loops();
+    fn for_tiles(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &BlockAt)) {
         if self.panels_inside {
-            self.pixels(kb, &loops, &place, &mut |kb, place, by, pixels| {
-                self.for_panels(kb, &mut |kb, panel| {
-                    body(kb, &BlockAt { place, by, pixels, panel });
+            self.for_pixels(kb, &mut |kb, tiles| {
+                kb.for_each(tiles.n, |kb, v| {
+                    let (place, by, pixels) = (&tiles.at(v, 0), tiles.by, tiles.pixels);
+                    self.for_panels(kb, &mut |kb, panel| {
+                        body(kb, &BlockAt { place, by, pixels, panel });
+                    });
                 });
             });
         } else {
             self.for_panels(kb, &mut |kb, panel| {
-                self.pixels(kb, &loops, &place, &mut |kb, place, by, pixels| {
-                    body(kb, &BlockAt { place, by, pixels, panel });
+                self.for_pixels(kb, &mut |kb, tiles| {
+                    kb.for_each(tiles.n, |kb, v| {
+                        let (place, by, pixels) = (&tiles.at(v, 0), tiles.by, tiles.pixels);
+                        body(kb, &BlockAt { place, by, pixels, panel });
+                    });
                 });
             });
         }
     }
 
-    /// Runs `body` for each tile of pixels: its place, the innermost loop, pixels in the tile.
+    /// Runs `body` for all tiles of pixels, as many at a time as lie side by side. Where they do
+    /// not fit, the last one overlaps the one before.
+    pub(super) fn for_pixels(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &PixelTiles)) {
+        let place =
+            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
+        self.pixels(kb, &self.pixel_loops(), &place, body);
+    }
+
     fn pixels(
         &self,
         kb: &mut Kb,
         loops: &[PixelLoop],
         place: &Place,
-        body: &mut dyn FnMut(&mut Kb, &Place, &PixelLoop, u64),
+        body: &mut dyn FnMut(&mut Kb, &PixelTiles),
     ) {
-        let (inner, outer) = loops.split_last().expect("three loops merge into at least one");
+        let (by, outer) = loops.split_last().expect("three loops merge into at least one");
         if let Some((first, rest)) = outer.split_first() {
-            let rest: Vec<PixelLoop> = rest.iter().chain([inner]).copied().collect();
+            let rest: Vec<PixelLoop> = rest.iter().chain([by]).copied().collect();
             return kb.for_each(first.n, |kb, v| {
                 self.pixels(kb, &rest, &place.plus(v, first, 1), body);
             });
         }
-        let tile = self.tile.pixels.min(inner.n);
-        let full = inner.n / tile;
-        kb.for_each(full, |kb, v| body(kb, &place.plus(v, inner, tile), inner, tile));
-        if inner.n % tile != 0 {
-            body(kb, &place.at(inner.n - tile, inner), inner, tile);
+        let pixels = self.tile.pixels.min(by.n);
+        body(kb, &PixelTiles { place, by, pixels, n: by.n / pixels });
+        if by.n % pixels != 0 {
+            let place = &place.at((by.n - pixels) as i64, by);
+            body(kb, &PixelTiles { place, by, pixels, n: 1 });
         }
     }
 
     /// Runs `body` for each panel; the last one apart if it is narrower.
-    fn for_panels(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &Panel)) {
+    pub(super) fn for_panels(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &Panel)) {
         let (weights, tables) = (kb.mem(1), kb.mem(2));
         let full = self.channels() / self.panel();
         let (wide, long) = (self.panel_bytes(), self.table_bytes() as u64);
@@ -306,7 +334,7 @@ impl Conv {
         let init = self.biases(kb, &at);
         let acc = self.dots(kb, &at, &init);
         for p in 0..pixels {
-            let y = panel.output(&place.at(p, by));
+            let y = panel.output(&place.at(p as i64, by));
             let row = &acc[(p * vectors) as usize..((p + 1) * vectors) as usize];
             match self.finish.form {
                 RescaleForm::Exact => self.store_exact(kb, row, panel, &y),
@@ -319,7 +347,7 @@ impl Conv {
     fn biases(&self, kb: &mut Kb, tile: &TileAt) -> Vec<Value> {
         let mut out = Vec::new();
         for p in 0..tile.pixels {
-            let correction = self.correction(kb, &tile.place.at(p, tile.by));
+            let correction = self.correction(kb, &tile.place.at(p as i64, tile.by));
             for v in 0..tile.vectors {
                 let at = tile.panel.table.at((self.width * v) as i64);
                 let bias = kb.load_vec(DType::I32, &at);
@@ -480,6 +508,14 @@ impl Conv {
             super::scalar_conv::store_code(kb, code, self.y.dtype, &y.at(c as i64));
         }
     }
+}
+
+/// Pixels and panel of one block of accumulators.
+struct BlockAt<'a> {
+    place: &'a Place,
+    by: &'a PixelLoop,
+    pixels: u64,
+    panel: &'a Panel,
 }
 
 /// One tile: where it is, and how many pixels and vectors of channels it has.

@@ -187,14 +187,10 @@ fn panels_kernel(machine: Machine, layer: &Layer, kernel: ConvKernel) -> Conv {
         unreachable!("the caller has matched panels and tiles")
     };
     let group = choose::group_of(machine, layer);
-    let inside = match kernel {
-        ConvKernel::Tiles(..) => choose::panels_inside(&group),
-        other => matches!(other, ConvKernel::PanelsInside(_)),
-    };
     Conv {
         tile: Tile { pixels: tile.pixels.into(), vectors: tile.vectors.into() },
         width: u64::from(tile.bits / 8),
-        panels_inside: inside,
+        panels_inside: matches!(kernel, ConvKernel::PanelsInside(_)),
         ..group
     }
 }

@@ -127,6 +127,15 @@ impl Kb {
             vec![]
         });
     }
+    /// As [`Kb::for_each`], without the first iteration.
+    pub fn for_others(&mut self, n: u64, body: impl FnOnce(&mut Kb, Var)) {
+        if n > 1 {
+            self.for_carry((1, n as i64, 1), &[], |kb, var, _| {
+                body(kb, Var(Some(var)));
+                vec![]
+            });
+        }
+    }
     /// As [`Kb::for_each`], carrying values.
     pub fn fold(
         &mut self,
