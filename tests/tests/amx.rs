@@ -77,7 +77,7 @@ fn the_corpus_gives_its_golden_outputs() {
     if !amx::available() {
         return;
     }
-    let supported: Vec<_> = examples.into_iter().filter(|e| is_quantized(e)).collect();
+    let supported: Vec<_> = examples.into_iter().filter(is_quantized).collect();
     let tiles = AtomicUsize::new(0);
     for_all(&supported, |example| {
         let n = check(example, 1)?;

@@ -261,7 +261,7 @@ mod tests {
         }
         for bytes in 1..5000u64 {
             let step = step(bytes);
-            assert!(step % 4 == 0 && step <= 64);
+            assert!(step.is_multiple_of(4) && step <= 64);
             let padded = bytes.next_multiple_of(step);
             assert!(padded / step == bytes.div_ceil(4).div_ceil(16), "{bytes}: as few as with 64");
             assert!(padded - bytes < 64, "{bytes}: no more than slack");
