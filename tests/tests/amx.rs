@@ -46,16 +46,19 @@ fn with_tiles(module: &Module) -> usize {
     dots.count()
 }
 
-/// Checks a model on its golden file; its kernels with tiles.
-fn check(example: &Example, most: usize) -> Result<usize, String> {
+/// Checks a model on its golden file; its kernels with tiles, and the dot products of one call.
+fn check(example: &Example, most: usize) -> Result<(usize, u64), String> {
     let source = example.source().map_err(|e| format!("{}: {e}", example.name))?;
     let (program, tiles) =
         compile(&compiler(), &source).map_err(|e| format!("{}: {e}", example.name))?;
+    let mut dots = 0;
     for (k, Case { inputs, outputs }) in example.cases(&source, most)?.iter().enumerate() {
+        let before = amx::dots();
         let got = run_program(&program, &source, inputs);
+        dots = amx::dots() - before;
         same(&format!("{}, case {k}", example.name), &got, outputs)?;
     }
-    Ok(tiles)
+    Ok((tiles, dots))
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn own_models_give_their_golden_outputs() {
     }
     let tiles = AtomicUsize::new(0);
     for_all(&own_examples(), |example| {
-        tiles.fetch_add(check(example, usize::MAX)?, Ordering::Relaxed);
+        tiles.fetch_add(check(example, usize::MAX)?.0, Ordering::Relaxed);
         Ok(())
     });
     assert!(tiles.into_inner() > 0, "some model has a layer that is large enough");
@@ -80,8 +83,8 @@ fn the_corpus_gives_its_golden_outputs() {
     let supported: Vec<_> = examples.into_iter().filter(is_quantized).collect();
     let tiles = AtomicUsize::new(0);
     for_all(&supported, |example| {
-        let n = check(example, 1)?;
-        println!("{}: {n} kernels with tiles", example.name);
+        let (n, dots) = check(example, 1)?;
+        println!("{}: {n} kernels with tiles, {dots} dot products", example.name);
         tiles.fetch_add(n, Ordering::Relaxed);
         Ok(())
     });

@@ -7,7 +7,7 @@
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Register};
 use qcc_runtime::cpu::CpuLevel;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::Once;
 
 /// Makes tile instructions work in this process; false where this CPU cannot run the rest of the
@@ -156,6 +156,7 @@ impl Tiles {
             }
         }
         self.data[c] = out;
+        DOTS.set(DOTS.get() + 1);
         Ok(())
     }
 
@@ -202,7 +203,13 @@ fn decode(bytes: &[u8]) -> Instruction {
     Decoder::new(64, bytes, DecoderOptions::NONE).decode()
 }
 
+/// Dot products that this thread has executed here; hardware does not count.
+pub fn dots() -> u64 {
+    DOTS.get()
+}
+
 thread_local! {
+    static DOTS: Cell<u64> = const { Cell::new(0) };
     static TILES: UnsafeCell<Tiles> = const { UnsafeCell::new(Tiles::INIT) };
 }
 
