@@ -45,7 +45,7 @@ pub struct TileConv {
 
 /// The tiles for a layer, where they are expected to be faster than vectors.
 pub(super) fn choose(machine: Machine, layer: &Layer) -> Option<ConvKernel> {
-    if !machine.amx || layer.groups != 1 || machine.dot_for(layer.x.dtype) != Dot::U8S8 {
+    if !can(machine, layer) {
         return None;
     }
     let conv = choose::group_of(machine, layer);
@@ -76,7 +76,12 @@ pub(super) fn fits(machine: Machine, layer: &Layer, tile: TileShape, step: u32) 
         let bytes = choose::group_of(machine, layer).taps.bytes;
         bytes.next_multiple_of(step) - bytes <= super::SLACK.into()
     };
-    machine.amx && machine.dot_for(layer.x.dtype) == Dot::U8S8 && shape && steps
+    can(machine, layer) && shape && steps
+}
+
+/// Whether the machine has tiles that multiply what the layer does.
+fn can(machine: Machine, layer: &Layer) -> bool {
+    machine.amx && layer.groups == 1 && machine.dot_for(layer.x.dtype) == Dot::U8S8
 }
 
 /// `conv` with its accumulators in tiles.
