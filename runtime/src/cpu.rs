@@ -44,6 +44,7 @@ pub enum CpuLevel {
     X86V2,
     X86V3,
     X86AvxVnni,
+    X86V4,
     X86Avx512Vnni,
     X86Amx,
     A64Baseline,
@@ -55,8 +56,9 @@ pub enum CpuLevel {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpuNameError {
     #[error(
-        "unknown CPU level `{name}` (x86-64: x86-64, x86-64-v2, x86-64-v3, avxvnni, avx512vnni, \
-         x86-64-amx; aarch64: armv8-a, dotprod, i8mm; or native, baseline)"
+        "unknown CPU level `{name}` (x86-64: x86-64, x86-64-v2, x86-64-v3, avxvnni, \
+         x86-64-v4, avx512vnni, x86-64-amx; \
+         aarch64: armv8-a, dotprod, i8mm; or native, baseline)"
     )]
     Unknown { name: String },
     #[error("CPU level `{level}` is of {found}, but the target is {expected}")]
@@ -72,6 +74,7 @@ impl CpuLevel {
         CpuLevel::X86V2,
         CpuLevel::X86V3,
         CpuLevel::X86AvxVnni,
+        CpuLevel::X86V4,
         CpuLevel::X86Avx512Vnni,
         CpuLevel::X86Amx,
         CpuLevel::A64Baseline,
@@ -94,6 +97,7 @@ impl CpuLevel {
             CpuLevel::X86V2 => "x86-64-v2",
             CpuLevel::X86V3 => "x86-64-v3",
             CpuLevel::X86AvxVnni => "avxvnni",
+            CpuLevel::X86V4 => "x86-64-v4",
             CpuLevel::X86Avx512Vnni => "avx512vnni",
             CpuLevel::X86Amx => "x86-64-amx",
             CpuLevel::A64Baseline => "armv8-a",
@@ -109,9 +113,8 @@ impl CpuLevel {
             CpuLevel::X86V2 => "SSSE3, SSE4.1, SSE4.2, POPCNT (2009 on)",
             CpuLevel::X86V3 => "AVX2, FMA, BMI, F16C (Haswell, Zen)",
             CpuLevel::X86AvxVnni => "x86-64-v3 and AVX-VNNI: 256-bit vpdpbusd (Alder Lake, Zen 5)",
-            CpuLevel::X86Avx512Vnni => {
-                "x86-64-v3 and AVX-512 F, VL, BW, DQ, VNNI: 512-bit vpdpbusd (Ice Lake, Zen 4)"
-            }
+            CpuLevel::X86V4 => "x86-64-v3 and AVX-512 F, VL, BW, DQ: 512-bit vpmaddwd (Skylake-X)",
+            CpuLevel::X86Avx512Vnni => "x86-64-v4 and VNNI: 512-bit vpdpbusd (Ice Lake, Zen 4)",
             CpuLevel::X86Amx => "avx512vnni and AMX-INT8 tiles (Sapphire Rapids; Linux 5.16)",
             CpuLevel::A64Baseline => "any 64-bit Arm: NEON",
             CpuLevel::A64Dotprod => "NEON and sdot, udot (Cortex-A75, Neoverse N1, Apple M1)",
@@ -188,10 +191,11 @@ fn host_has(level: CpuLevel) -> bool {
             host_has(CpuLevel::X86V2) && vector && scalar
         }
         CpuLevel::X86AvxVnni => host_has(CpuLevel::X86V3) && has!("avxvnni"),
-        CpuLevel::X86Avx512Vnni => {
+        CpuLevel::X86V4 => {
             let base = has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq");
-            host_has(CpuLevel::X86V3) && base && has!("avx512vnni")
+            host_has(CpuLevel::X86V3) && base
         }
+        CpuLevel::X86Avx512Vnni => host_has(CpuLevel::X86V4) && has!("avx512vnni"),
         CpuLevel::X86Amx => host_has(CpuLevel::X86Avx512Vnni) && amx::available(),
         CpuLevel::A64Baseline | CpuLevel::A64Dotprod | CpuLevel::A64I8mm => false,
     }

@@ -47,12 +47,13 @@ fn vnni_multiplies_by_vpdpbusd() {
 
 #[test]
 fn older_x86_multiplies_by_pmaddwd() {
-    for cpu in [CpuLevel::X86Baseline, CpuLevel::X86V2, CpuLevel::X86V3] {
+    for cpu in [CpuLevel::X86Baseline, CpuLevel::X86V2, CpuLevel::X86V3, CpuLevel::X86V4] {
         assert_has("digits", cpu, "pmaddwd");
         assert_has_not("digits", cpu, "vpdpbusd");
     }
     assert_has_not("digits", CpuLevel::X86Baseline, "vpmaddwd");
     assert_has("digits", CpuLevel::X86V3, "vpmaddwd");
+    assert_has("digits", CpuLevel::X86V4, "vpmaddwd zmm");
 }
 
 #[test]

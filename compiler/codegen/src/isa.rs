@@ -78,14 +78,16 @@ impl Target {
 fn cpu_flags(cpu: CpuLevel) -> Vec<&'static str> {
     const V2: [&str; 5] = ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
     const V3: [&str; 6] = ["has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt"];
+    const V4: [&str; 3] = ["has_avx512vl", "has_avx512f", "has_avx512dq"];
     let all = |sets: &[&[&'static str]]| sets.concat();
     match cpu {
         CpuLevel::X86Baseline => vec![],
         CpuLevel::X86V2 => all(&[&V2]),
         CpuLevel::X86V3 => all(&[&V2, &V3]),
         CpuLevel::X86AvxVnni => all(&[&V2, &V3, &["has_avx_vnni"]]),
+        CpuLevel::X86V4 => all(&[&V2, &V3, &V4]),
         CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => {
-            all(&[&V2, &V3, &["has_avx512vl", "has_avx512f", "has_avx512dq", "has_avx512vnni"]])
+            all(&[&V2, &V3, &V4, &["has_avx512vnni"]])
         }
         CpuLevel::A64Baseline => vec![],
         CpuLevel::A64Dotprod => vec!["has_dotprod"],

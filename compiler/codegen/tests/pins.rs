@@ -53,7 +53,7 @@ fn dot4_on_x86() {
     for cpu in [CpuLevel::X86AvxVnni, CpuLevel::X86Avx512Vnni] {
         pin(&asm(DOT4_U8S8, BYTES, cpu), "vpdpbusd", &["pmovzx", "pmovsx", "phadd", "pmadd"]);
     }
-    for cpu in [CpuLevel::X86Baseline, CpuLevel::X86V2, CpuLevel::X86V3] {
+    for cpu in [CpuLevel::X86Baseline, CpuLevel::X86V2, CpuLevel::X86V3, CpuLevel::X86V4] {
         pin(&asm(DOT4_U8S8, BYTES, cpu), "pmul", &["vpdpbusd"]);
     }
 }

@@ -15,7 +15,7 @@ use qcc_runtime::cpu::{CpuLevel, levels_of_host};
 fn widths(cpu: CpuLevel) -> &'static [usize] {
     match cpu {
         CpuLevel::X86V3 | CpuLevel::X86AvxVnni => &[16, 32],
-        CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => &[16, 32, 64],
+        CpuLevel::X86V4 | CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => &[16, 32, 64],
         _ => &[],
     }
 }

@@ -96,6 +96,8 @@ fn without_vnni_dot2_is_a_product_and_a_sum() {
     let text = inner_loop(&asm(&body, CpuLevel::X86V3));
     assert_eq!((count(&text, "vpmaddwd ymm"), count(&text, "vpaddd ymm")), (2, 2), "{text}");
     assert_eq!(text.lines().count(), 9, "{text}");
+    let text = inner_loop(&asm(&body, CpuLevel::X86V4));
+    assert_eq!(count(&text, "vpmaddwd ymm"), 2, "{text}");
     let text = inner_loop(&asm(&body, CpuLevel::X86AvxVnni));
     assert_eq!(count(&text, "vpdpwssd ymm"), 2, "{text}");
 }

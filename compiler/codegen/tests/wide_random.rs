@@ -455,6 +455,7 @@ fn random_kernels() {
         (CpuLevel::X86V3, 16, 16),
         (CpuLevel::X86V3, 32, 16),
         (CpuLevel::X86AvxVnni, 32, 16),
+        (CpuLevel::X86V4, 64, 32),
         (CpuLevel::X86Avx512Vnni, 16, 32),
         (CpuLevel::X86Avx512Vnni, 32, 32),
         (CpuLevel::X86Avx512Vnni, 64, 32),

@@ -195,6 +195,7 @@ impl Machine {
             CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false, 16),
             CpuLevel::X86V3 => (&[], 16, true, 32),
             CpuLevel::X86AvxVnni => (&[Dot::U8S8], 16, true, 32),
+            CpuLevel::X86V4 => (&[], 32, true, 64),
             CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => (&[Dot::U8S8], 32, true, 64),
             CpuLevel::A64Baseline => (&[], 32, true, 16),
             CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true, 16),

@@ -254,6 +254,7 @@ fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
         CpuLevel::X86V2 => v2,
         CpuLevel::X86V3 => v3,
         CpuLevel::X86AvxVnni => [v3, vec![(LEAF7_1_EAX, bits(&[4]))]].concat(),
+        CpuLevel::X86V4 => v4,
         CpuLevel::X86Avx512Vnni => [v4, vec![(LEAF7_ECX, bits(&[11]))]].concat(),
         CpuLevel::X86Amx => {
             let vnni = needs(CpuLevel::X86Avx512Vnni);

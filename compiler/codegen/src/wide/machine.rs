@@ -25,6 +25,7 @@ impl Machine {
         let (evex, vnni) = match cpu {
             CpuLevel::X86V3 => (false, false),
             CpuLevel::X86AvxVnni => (false, true),
+            CpuLevel::X86V4 => (true, false),
             CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => (true, true),
             CpuLevel::X86Baseline
             | CpuLevel::X86V2
