@@ -55,7 +55,7 @@ dialect! { Loop;
     ///
     /// Calls with `tasks` > 1 stand next to each other, `task` 0 to `tasks` − 1: they may run at the
     /// same time, in any order, on as many threads.
-    Call "loop.call" (mems: many Mem) -> () {
+    Call in Box "loop.call" (mems: many Mem) -> () {
         kernel: String,
         offsets: Vec<u64>,
         task: u32 = 0,
@@ -66,7 +66,7 @@ dialect! { Loop;
     /// `PanelShape` of module `packing` has them. `pack-weights` evaluates it.
     ///
     /// Weight (o, row, column, i) is byte `first` + Σ index·`strides` of w.
-    PackPanels "loop.pack_panels" (w: one Mem) -> (packed: one Mem) {
+    PackPanels in Box "loop.pack_panels" (w: one Mem) -> (packed: one Mem) {
         first: u64 = 0,
         strides: [u64; 4],
         /// Output channels, kernel rows, kernel columns, input channels.
@@ -85,7 +85,7 @@ dialect! { Loop;
     /// four, or two with `pairs`. `pack-weights` evaluates it.
     ///
     /// Weight (c, row, column) is at byte `first` + Σ index·`strides` of w.
-    PackBlocks "loop.pack_blocks" (w: one Mem) -> (packed: one Mem) {
+    PackBlocks in Box "loop.pack_blocks" (w: one Mem) -> (packed: one Mem) {
         first: u64 = 0,
         strides: [u64; 3],
         /// Channels, kernel rows, kernel columns.
@@ -131,7 +131,7 @@ dialect! { Loop;
     };
     /// Reads at element `index` of a table: address offset + index·stride, and Σ var·strides as in
     /// `loop.load`. `index` (i32) must be provably within [lo, hi].
-    Lookup "loop.lookup" (mem: one Mem, index: one Scalar, vars: many Index)
+    Lookup in Box "loop.lookup" (mem: one Mem, index: one Scalar, vars: many Index)
         -> (value: one Lanes) {
         offset: i64 = 0,
         stride: i64,
