@@ -69,7 +69,7 @@ pub enum CpuNameError {
 
 impl CpuLevel {
     /// Every level, in increasing order per architecture.
-    pub const ALL: [CpuLevel; 9] = [
+    pub const ALL: [CpuLevel; 10] = [
         CpuLevel::X86Baseline,
         CpuLevel::X86V2,
         CpuLevel::X86V3,

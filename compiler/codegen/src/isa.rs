@@ -86,9 +86,7 @@ fn cpu_flags(cpu: CpuLevel) -> Vec<&'static str> {
         CpuLevel::X86V3 => all(&[&V2, &V3]),
         CpuLevel::X86AvxVnni => all(&[&V2, &V3, &["has_avx_vnni"]]),
         CpuLevel::X86V4 => all(&[&V2, &V3, &V4]),
-        CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => {
-            all(&[&V2, &V3, &V4, &["has_avx512vnni"]])
-        }
+        CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => all(&[&V2, &V3, &V4, &["has_avx512vnni"]]),
         CpuLevel::A64Baseline => vec![],
         CpuLevel::A64Dotprod => vec!["has_dotprod"],
         CpuLevel::A64I8mm => vec!["has_dotprod", "has_i8mm"],

@@ -135,7 +135,7 @@ fn blocks_call(
     let repeated: Vec<Channel> = own.iter().copied().cycle().take(slots).collect();
     let args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: first as u64 },
-        packed(site, pack.bytes(), loops::Op::PackBlocks(pack)),
+        packed(site, pack.bytes(), loops::Op::PackBlocks(pack.into())),
         constant("channels", depthwise_tables(&kernel, &repeated)),
         Arg::Value { value: site.result(), offset: first as u64 },
     ];
@@ -223,7 +223,7 @@ fn panels_call(
     };
     let mut args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: group * w[3] },
-        packed(site, pack.bytes(), loops::Op::PackPanels(pack)),
+        packed(site, pack.bytes(), loops::Op::PackPanels(pack.into())),
         constant("channels", conv_tables(&conv, channels)),
         Arg::Value { value: site.result(), offset: first },
     ];
