@@ -4,7 +4,7 @@ use super::Operand;
 use super::recipe::{Recipe, limits};
 use crate::DType;
 use crate::dialect::int::{self, AddStyle, MulStyle};
-use crate::dialect::nn::{BinaryFn, UnaryFn};
+use crate::dialect::nn::{self, BinaryFn, UnaryFn};
 use crate::dialect::quant::{self, Act};
 use qcc_runtime::fixedpoint as fx;
 
@@ -78,6 +78,15 @@ impl Recipe<'_> {
         self.finish(kind, &PAIR, o.act)
     }
 
+    /// The smaller or larger of two codes of one scale: a table of bytes, or as plain integers.
+    fn extreme(&mut self, f: nn::IntFn, of: impl Fn(i32, i32) -> i32) -> Result<(), String> {
+        if self.x(0).storage() != DType::I16 {
+            return self.pair_lut(of);
+        }
+        self.push(nn::IntBinary { f }, &PAIR);
+        Ok(())
+    }
+
     pub(super) fn binary(&mut self, o: &quant::Binary) -> Result<(), String> {
         let [a, b, y] = self.three()?;
         let (lo, hi) = limits(self.y().storage());
@@ -85,8 +94,8 @@ impl Recipe<'_> {
             BinaryFn::Min | BinaryFn::Max if a != b || a != y => {
                 Err("the inputs and the output must share scale and zero point".into())
             }
-            BinaryFn::Min => self.pair_lut(i32::min),
-            BinaryFn::Max => self.pair_lut(i32::max),
+            BinaryFn::Min => self.extreme(nn::IntFn::Min, i32::min),
+            BinaryFn::Max => self.extreme(nn::IntFn::Max, i32::max),
             BinaryFn::SquaredDifference => {
                 let p = fx::SquaredDifference::new(a, b, y);
                 self.pair_lut(|a, b| fx::clamp(p.eval(a, b), lo, hi))

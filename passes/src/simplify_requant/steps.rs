@@ -44,7 +44,10 @@ impl Step {
             OpKind::Quant(quant::Op::Activation(o)) if r.ty(x).elem == r.ty(y).elem => {
                 Some(Step::Act(o.act))
             }
-            OpKind::Quant(quant::Op::Reshape(_)) | OpKind::Nn(nn::Op::Reshape(_)) => {
+            // A `quant.reshape` between element types says what codes stand for: it is not a move.
+            OpKind::Quant(quant::Op::Reshape(_)) | OpKind::Nn(nn::Op::Reshape(_))
+                if r.ty(x).elem == r.ty(y).elem =>
+            {
                 Some(Step::Reshape(r.shape(y).to_vec()))
             }
             OpKind::Nn(nn::Op::Transpose(o)) => Some(Step::Transpose(o.perm.clone())),

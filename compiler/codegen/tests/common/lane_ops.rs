@@ -170,6 +170,7 @@ pub fn cases(fma: bool, width: usize) -> Vec<Case> {
         add("int_to_float", "", &[from], "f64");
     }
     add("int_to_float", "", &[int_vectors[2]], &vectors.f32);
+    add("truncate", "", &[&vectors.f32], int_vectors[2]);
     add("int_to_float_low", "", &[int_vectors[2]], &vectors.f64);
     for pair in int_vectors.windows(2) {
         for op in ["widen_low_s", "widen_high_s", "widen_low_u", "widen_high_u"] {
