@@ -50,24 +50,71 @@ impl Kernel for Quantize {
         let mem = parameters_mem(&self.y, self.axis);
         let mut kb = Kb::new(name, &[self.x.mem(), mem, self.y.mem()]);
         let (x, y) = (kb.mem(0), kb.mem(2));
-        let (min, max) = self.y.dtype.min_max();
-        let bias = i64::from(self.code_bias);
+        if self.is_vector() {
+            self.vectors(&mut kb);
+            return kb.finish();
+        }
         elements(&mut kb, (&self.x, &x), (&self.y, &y), self.axis, &mut |kb, x, y, parameter| {
-            let scale = kb.load_scalar(DType::F32, parameter);
-            let zp = kb.load_scalar(DType::I32, &parameter.at(4));
-            let real = kb.load_scalar(DType::F32, x);
-            let steps = kb.fdiv(real, scale);
-            let rounded = match self.rounding {
-                QuantizeRounding::HalfAway => saturate_as_c(kb, steps),
-                QuantizeRounding::HalfEven => round_even(kb, steps),
-            };
-            let code = kb.add(rounded, zp);
-            let code = kb.clamp_s(code, min - bias, max - bias);
-            let bias = kb.i32(self.code_bias);
-            let code = kb.add(code, bias);
-            store_code(kb, code, self.y.dtype, y);
+            self.one(kb, x, y, parameter);
         });
         kb.finish()
+    }
+}
+
+impl Quantize {
+    /// Whether 16 elements can be taken at a time: dense bytes of one scale, halves to even.
+    fn is_vector(&self) -> bool {
+        let dense = self.x.is_dense() && self.y.is_dense();
+        let bytes = self.y.dtype.size() == 1;
+        dense && bytes && self.axis.is_none() && self.rounding == QuantizeRounding::HalfEven
+    }
+
+    fn vectors(&self, kb: &mut Kb) {
+        /// Elements of a vector of bytes.
+        const STEP: u64 = 16;
+        let (x, parameter, y) = (kb.mem(0), kb.mem(1), kb.mem(2));
+        let n = self.x.len();
+        let zp = kb.load_scalar(DType::I32, &parameter.at(4));
+        let bias = kb.i32(self.code_bias);
+        let zp = kb.add(zp, bias);
+        let [scale, zp] = [kb.load_scalar(DType::F32, &parameter), zp].map(|v| kb.splat(v));
+        kb.for_each(n / STEP, |kb, k| {
+            let (x, y) = (k.of(&x, 4 * STEP), k.of(&y, STEP));
+            let [a, b, c, d] = [0, 16, 32, 48].map(|at| {
+                let real = kb.load_vec(DType::F32, &x.at(at));
+                let steps = kb.fdiv(real, scale);
+                let rounded = round_even(kb, steps);
+                kb.add(rounded, zp)
+            });
+            // Packing saturates.
+            let (low, high) = (kb.pack(a, b, true), kb.pack(c, d, true));
+            let codes = kb.pack(low, high, self.y.dtype == DType::I8);
+            kb.store(codes, &y);
+        });
+        let done = n / STEP * STEP;
+        let (x, y) = (x.at(4 * done as i64), y.at(done as i64));
+        if n > done {
+            kb.for_each(n - done, |kb, i| self.one(kb, &i.of(&x, 4), &i.of(&y, 1), &parameter));
+        }
+    }
+
+    /// One element.
+    fn one(&self, kb: &mut Kb, x: &Addr, y: &Addr, parameter: &Addr) {
+        let (min, max) = self.y.dtype.min_max();
+        let bias = i64::from(self.code_bias);
+        let scale = kb.load_scalar(DType::F32, parameter);
+        let zp = kb.load_scalar(DType::I32, &parameter.at(4));
+        let real = kb.load_scalar(DType::F32, x);
+        let steps = kb.fdiv(real, scale);
+        let rounded = match self.rounding {
+            QuantizeRounding::HalfAway => saturate_as_c(kb, steps),
+            QuantizeRounding::HalfEven => round_even(kb, steps),
+        };
+        let code = kb.add(rounded, zp);
+        let code = kb.clamp_s(code, min - bias, max - bias);
+        let bias = kb.i32(self.code_bias);
+        let code = kb.add(code, bias);
+        store_code(kb, code, self.y.dtype, y);
     }
 }
 
