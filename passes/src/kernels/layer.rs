@@ -2,7 +2,7 @@
 
 use super::site::Site;
 use super::{Dot, Machine, SLACK, View};
-use crate::int_ops::conv_operand;
+use crate::int_ops::{ConvForm, bounds, conv_of, conv_operand};
 use qcc_ir::DType;
 use qcc_ir::dialect::OpKind;
 use qcc_ir::dialect::int::{self, ConvKernel, ProvenForms, Rescale};
@@ -58,15 +58,40 @@ impl<'a> Layer<'a> {
     /// # Errors
     /// Padding that `expand-padding` has not taken away; a matrix whose rows are not contiguous.
     pub fn of(site: &Site<'a>) -> Result<Option<Layer<'a>>, String> {
-        let OpKind::Int(op) = site.func.kind(site.op) else { return Ok(None) };
-        let mut layer = match op {
-            int::Op::Conv2d(op) => conv2d(site, op)?,
-            int::Op::DepthwiseConv2d(op) => depthwise(site, op)?,
-            int::Op::FullyConnected(op) => fully_connected(site, op)?,
+        let kind = site.func.kind(site.op);
+        let (Some(conv), Some([lo, hi])) = (conv_of(kind), bounds(kind)) else { return Ok(None) };
+        let (y_zp, kernel, forms) = match kind {
+            OpKind::Int(int::Op::Conv2d(op)) => (op.y_zp, op.kernel, &op.forms),
+            OpKind::Int(int::Op::DepthwiseConv2d(op)) => (op.y_zp, op.kernel, &op.forms),
+            OpKind::Int(int::Op::FullyConnected(op)) => (op.y_zp, op.kernel, &op.forms),
             _ => return Ok(None),
         };
-        layer.row_sums = row_sums(site, &layer.y);
-        Ok(Some(layer))
+        if conv.pad != [0; 4] {
+            return Err("padding must be expanded first (pass expand-padding)".into());
+        }
+        let [x, w, y] = views(site, conv.form)?;
+        Ok(Some(Layer {
+            // A depthwise convolution has as many groups as input channels.
+            groups: match conv.form {
+                ConvForm::Depthwise => x.shape[3],
+                _ => conv.groups as u64,
+            },
+            row_sums: row_sums(site, &y),
+            x,
+            w: site.constant_bytes(site.operand(conv_operand::W)),
+            w_view: View { slack: SLACK, ..w },
+            y,
+            stride: conv.stride.map(u64::from),
+            dilation: conv.dilation.map(u64::from),
+            x_zp: conv.x_zp,
+            w_zp: conv.w_zp,
+            rescale: conv.rescale,
+            y_zp,
+            lo,
+            hi,
+            kernel,
+            forms,
+        }))
     }
     /// Output channels of a group.
     pub fn per_group(&self) -> u64 {
@@ -111,97 +136,26 @@ impl<'a> Layer<'a> {
     }
 }
 
-fn conv2d<'a>(site: &Site<'a>, op: &'a int::Conv2d) -> Result<Layer<'a>, String> {
-    no_padding(op.pad)?;
-    Ok(Layer {
-        x: site.view(site.operand(0)),
-        w: site.constant_bytes(site.operand(1)),
-        w_view: View { slack: SLACK, ..site.view(site.operand(1)) },
-        y: site.view(site.result()),
-        stride: op.stride.map(u64::from),
-        dilation: op.dilation.map(u64::from),
-        groups: u64::from(op.groups),
-        x_zp: op.x_zp,
-        w_zp: op.w_zp,
-        rescale: op.rescale,
-        y_zp: op.y_zp,
-        lo: op.lo,
-        hi: op.hi,
-        kernel: op.kernel,
-        forms: &op.forms,
-        row_sums: None,
+/// Input, weights and output, all of rank 4: weights as `[O, KH, KW, I]`, a matrix product as a
+/// 1×1 convolution over a row of pixels.
+fn views(site: &Site, form: ConvForm) -> Result<[View; 3], String> {
+    let [x, w] = [conv_operand::X, conv_operand::W].map(|i| site.view(site.operand(i)));
+    let y = site.view(site.result());
+    let s = &w.strides;
+    Ok(match form {
+        ConvForm::Conv2d => [x, w, y],
+        ConvForm::Depthwise => {
+            // [1, KH, KW, O]
+            let shape = vec![w.shape[3], w.shape[1], w.shape[2], 1];
+            let strides = vec![s[3], s[1], s[2], s[3]];
+            [x, View { shape, strides, ..w }, y]
+        }
+        ConvForm::FullyConnected => {
+            let (out, k) = (w.shape[0], w.shape[1]);
+            let (shape, strides) = (vec![out, 1, 1, k], vec![s[0], s[0], s[0], s[1]]);
+            [matrix(&x, k)?, View { shape, strides, ..w }, matrix(&y, out)?]
+        }
     })
-}
-
-/// A convolution in as many groups as input channels.
-fn depthwise<'a>(site: &Site<'a>, op: &'a int::DepthwiseConv2d) -> Result<Layer<'a>, String> {
-    no_padding(op.pad)?;
-    let x = site.view(site.operand(0));
-    let w = site.view(site.operand(1));
-    // [1, KH, KW, O] read as [O, KH, KW, 1].
-    let w_view = View {
-        shape: vec![w.shape[3], w.shape[1], w.shape[2], 1],
-        strides: vec![w.strides[3], w.strides[1], w.strides[2], w.strides[3]],
-        slack: SLACK,
-        ..w
-    };
-    Ok(Layer {
-        groups: x.shape[3],
-        x,
-        w: site.constant_bytes(site.operand(1)),
-        w_view,
-        y: site.view(site.result()),
-        stride: op.stride.map(u64::from),
-        dilation: op.dilation.map(u64::from),
-        x_zp: op.x_zp,
-        w_zp: op.w_zp,
-        rescale: op.rescale,
-        y_zp: op.y_zp,
-        lo: op.lo,
-        hi: op.hi,
-        kernel: op.kernel,
-        forms: &op.forms,
-        row_sums: None,
-    })
-}
-
-/// A 1×1 convolution over a row of pixels.
-fn fully_connected<'a>(site: &Site<'a>, op: &'a int::FullyConnected) -> Result<Layer<'a>, String> {
-    let w = site.view(site.operand(1));
-    let (out, k) = (w.shape[0], w.shape[1]);
-    let x = matrix(&site.view(site.operand(0)), k)?;
-    let y = matrix(&site.view(site.result()), out)?;
-    let w_view = View {
-        shape: vec![out, 1, 1, k],
-        strides: vec![w.strides[0], w.strides[0], w.strides[0], w.strides[1]],
-        slack: SLACK,
-        ..w
-    };
-    Ok(Layer {
-        x,
-        w: site.constant_bytes(site.operand(1)),
-        w_view,
-        y,
-        stride: [1, 1],
-        dilation: [1, 1],
-        groups: 1,
-        x_zp: op.x_zp,
-        w_zp: op.w_zp,
-        rescale: op.rescale,
-        y_zp: op.y_zp,
-        lo: op.lo,
-        hi: op.hi,
-        kernel: op.kernel,
-        forms: &op.forms,
-        row_sums: None,
-    })
-}
-
-fn no_padding(pad: [u32; 4]) -> Result<(), String> {
-    match pad {
-        [0, 0, 0, 0] => Ok(()),
-        _ => Err("padding must be expanded first (pass expand-padding)".into()),
-    }
 }
 
 /// A tensor as `[1, 1, rows, columns]`: dense, or a matrix with any distance between its rows.
