@@ -2,7 +2,7 @@
 //! output clamp of every op that has one.
 
 use crate::consts::Const;
-use qcc_ir::dialect::int::{Op, Rescale};
+use qcc_ir::dialect::int::{ConvKernel, Op, ProvenForms, Rescale};
 use qcc_ir::dialect::nn;
 use qcc_ir::{DType, Func, OpId, OpKind, Value};
 
@@ -157,6 +157,16 @@ pub fn store_conv(kind: &mut OpKind, v: &Conv) {
     }
 }
 
+/// What `select-kernels` and `prove-rescale` noted on an op of the convolution family.
+pub fn conv_notes_mut(kind: &mut OpKind) -> Option<(&mut ConvKernel, &mut ProvenForms)> {
+    match kind {
+        OpKind::Int(Op::Conv2d(c)) => Some((&mut c.kernel, &mut c.forms)),
+        OpKind::Int(Op::DepthwiseConv2d(c)) => Some((&mut c.kernel, &mut c.forms)),
+        OpKind::Int(Op::FullyConnected(c)) => Some((&mut c.kernel, &mut c.forms)),
+        _ => None,
+    }
+}
+
 /// Operand positions in the convolution family.
 pub mod conv_operand {
     /// The input.
@@ -165,7 +175,9 @@ pub mod conv_operand {
     pub const W: usize = 1;
     /// The bias.
     pub const BIAS: usize = 2;
-    /// The shift of the multiplier.
+    /// The multiplier.
+    pub const MULT: usize = 3;
+    /// Its shift.
     pub const SHIFT: usize = 4;
     /// `int.row_sums` of the input, if present.
     pub const ROW_SUMS: usize = 5;

@@ -18,7 +18,7 @@ mod add;
 mod conv;
 
 use crate::consts::insert_const;
-use crate::int_ops::conv_operand;
+use crate::int_ops::{conv_notes_mut, conv_operand};
 use crate::kernels::Machine;
 use crate::kernels::layer::Layer;
 use crate::kernels::site::Site;
@@ -75,12 +75,7 @@ fn vectors(layer: &Layer) -> bool {
 
 fn store(m: &mut Module, (func, op): (FuncId, OpId), proof: &Proof) {
     let f = &mut m.funcs[func];
-    let forms = match f.kind_mut(op) {
-        OpKind::Int(Op::Conv2d(o)) => &mut o.forms,
-        OpKind::Int(Op::DepthwiseConv2d(o)) => &mut o.forms,
-        OpKind::Int(Op::FullyConnected(o)) => &mut o.forms,
-        _ => return,
-    };
+    let Some((_, forms)) = conv_notes_mut(f.kind_mut(op)) else { return };
     *forms = proof.forms.clone();
     let mut operands = f.operands(op).to_vec();
     let shift = operands[conv_operand::SHIFT];

@@ -11,12 +11,12 @@
 //! channels of a depthwise convolution; one product at a time for everything else. A kernel that is
 //! there already stays: it may be set by hand. Nothing but speed depends on the choice.
 
+use crate::int_ops::conv_notes_mut;
 use crate::kernels::layer::Layer;
 use crate::kernels::site::Site;
 use crate::kernels::{Machine, choose};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
-use qcc_ir::dialect::OpKind;
-use qcc_ir::dialect::int::{ConvKernel, Op};
+use qcc_ir::dialect::int::ConvKernel;
 use qcc_ir::{Level, Module};
 
 /// See the module's documentation.
@@ -47,20 +47,13 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
             match chosen {
                 Ok(kernel) => {
                     ctx.remark(m, loc, format!("kernel {kernel}"));
-                    set_kernel(m.funcs[func].kind_mut(op), kernel);
+                    if let Some((noted, _)) = conv_notes_mut(m.funcs[func].kind_mut(op)) {
+                        *noted = kernel;
+                    }
                 }
                 Err(why) => ctx.remark(m, loc, format!("no kernel chosen: {why}")),
             }
         }
     }
     Ok(())
-}
-
-fn set_kernel(kind: &mut OpKind, kernel: ConvKernel) {
-    match kind {
-        OpKind::Int(Op::Conv2d(o)) => o.kernel = kernel,
-        OpKind::Int(Op::DepthwiseConv2d(o)) => o.kernel = kernel,
-        OpKind::Int(Op::FullyConnected(o)) => o.kernel = kernel,
-        _ => {}
-    }
 }

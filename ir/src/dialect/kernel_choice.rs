@@ -33,6 +33,11 @@ pub struct TileShape {
     pub vectors: u32,
 }
 
+/// A number of pixels, vectors or bytes, as small as any kernel has.
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|n| (1..=64).contains(n))
+}
+
 impl TileShape {
     /// i32 lanes of a vector.
     pub fn lanes(self) -> u32 {
@@ -48,9 +53,8 @@ impl TileShape {
     }
     fn parse(bits: &str, tile: &str) -> Option<TileShape> {
         let (pixels, vectors) = tile.split_once('x')?;
-        let positive = |s: &str| s.parse().ok().filter(|n| (1..=64).contains(n));
         let bits = bits.parse().ok().filter(|b| matches!(b, 128 | 256 | 512))?;
-        Some(TileShape { bits, pixels: positive(pixels)?, vectors: positive(vectors)? })
+        Some(TileShape { bits, pixels: count(pixels)?, vectors: count(vectors)? })
     }
 }
 
@@ -77,7 +81,6 @@ impl fmt::Display for ConvKernel {
 impl ConvKernel {
     fn parse(text: &str) -> Option<ConvKernel> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let pixels = |s: &str| s.parse().ok().filter(|n| (1..=64).contains(n));
         Some(match words[..] {
             ["auto"] => ConvKernel::Auto,
             ["scalar"] => ConvKernel::Scalar,
@@ -86,12 +89,12 @@ impl ConvKernel {
                 ConvKernel::PanelsInside(TileShape::parse(bits, tile)?)
             }
             ["tiles", bits, tile, "by", step] => {
-                let step = pixels(step).filter(|step| step % 4 == 0)?;
+                let step = count(step).filter(|step| step % 4 == 0)?;
                 ConvKernel::Tiles(TileShape::parse(bits, tile)?, step)
             }
             ["blocks", bits, tile] => ConvKernel::Blocks(TileShape::parse(bits, tile)?, 1),
             ["blocks", bits, tile, "of", n] => {
-                ConvKernel::Blocks(TileShape::parse(bits, tile)?, pixels(n)?)
+                ConvKernel::Blocks(TileShape::parse(bits, tile)?, count(n)?)
             }
             _ => return None,
         })

@@ -32,8 +32,6 @@ pub struct Add {
     pub y: View,
     /// Parameters of the op.
     pub op: int::Add,
-    /// Proven constants, for 8 bits.
-    pub float: Option<FloatForm>,
     /// Bytes of a vector.
     pub width: u64,
 }
@@ -70,13 +68,22 @@ impl Kernel for Add {
 }
 
 impl Add {
+    /// The constants that `prove-rescale` found, for 8 bits.
+    fn float(&self) -> Option<FloatForm> {
+        let [a, b] = &self.inputs;
+        let bytes = [a, b, &self.y].iter().all(|v| v.dtype.size() == 1);
+        let form =
+            FloatForm { scales: [self.op.a_scale, self.op.b_scale], epsilon: self.op.epsilon };
+        (bytes && self.op.a_scale != 0.0).then_some(form)
+    }
+
     /// Whether rows of all three tensors are contiguous bytes with slack behind them.
     fn is_vector(&self) -> bool {
         let [a, b] = [&self.inputs[0], &self.inputs[1]];
         let loops = each::loops(&self.y.shape, &[&a.strides, &b.strides, &self.y.strides]);
         let inner = loops.last().is_some_and(|(_, s)| s.iter().all(|&s| s == 1));
         let slack = u64::from(a.slack.min(b.slack));
-        self.float.is_some() && inner && slack >= self.width
+        self.float().is_some() && inner && slack >= self.width
     }
 
     fn row(&self, kb: &mut Kb, at: &[Addr], run: u64) {
@@ -94,7 +101,7 @@ impl Add {
 
     /// A whole vector of codes.
     fn vector(&self, kb: &mut Kb, a: &Addr, b: &Addr) -> Value {
-        let form = self.float.expect("the caller checked that there is a float form");
+        let form = self.float().expect("the caller checked that there is a float form");
         let a = self.terms(kb, a, 0, form.scales[0]);
         let b = self.terms(kb, b, 1, form.scales[1]);
         let codes: Vec<Value> =
@@ -199,16 +206,13 @@ impl Add {
 pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
     let y = site.view(site.result());
     let inputs = [0, 1].map(|i| broadcast(&site.view(site.operand(i)), &y));
-    let bytes = y.dtype.size() == 1 && inputs.iter().all(|v| v.dtype.size() == 1);
-    let float = (op.a_scale != 0.0 && bytes)
-        .then_some(FloatForm { scales: [op.a_scale, op.b_scale], epsilon: op.epsilon });
     let multipliers = [(op.a_mult, op.a_shift), (op.b_mult, op.b_shift), (op.y_mult, op.y_shift)];
     let entries = multipliers
         .iter()
         .flat_map(|&(mantissa, shift)| multiplier_entry(Multiplier { mantissa, shift }))
         .collect();
     let width = vector_width(site, &y);
-    let kernel = Add { inputs, y, op: op.clone(), float, width };
+    let kernel = Add { inputs, y, op: op.clone(), width };
     let args = vec![
         site.arg(site.operand(0)),
         site.arg(site.operand(1)),

@@ -16,9 +16,9 @@ use qcc_runtime::rescale::{RescaleChannel, RescaleForm};
 /// Every output channel's bias and multiplier.
 pub(crate) fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, String> {
     let n = layer.y.shape[3] as usize;
-    let bias = site.require_constant(2, "the bias")?;
-    let mult = site.require_constant(3, "the multiplier")?;
-    let shift = site.require_constant(4, "the shift")?;
+    let bias = site.require_constant(conv_operand::BIAS, "the bias")?;
+    let mult = site.require_constant(conv_operand::MULT, "the multiplier")?;
+    let shift = site.require_constant(conv_operand::SHIFT, "the shift")?;
     let proven = site.func.operands(site.op).get(conv_operand::PROVEN);
     let proven = proven.and_then(|&v| site.constant(v));
     let at = |t: &Tensor, i: usize| if t.len() == 1 { 0 } else { i };

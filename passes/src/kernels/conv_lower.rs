@@ -155,11 +155,11 @@ fn panels(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         let machine = site.machine.narrow();
         panels_kernel(machine, layer, choose::panels(machine, layer))
     };
-    let per_group = layer.per_group() as usize;
+    let (per_group, runs) = (layer.per_group() as usize, runs(layer));
     let mut calls = Vec::new();
     for group in 0..layer.groups {
         let base = group as usize * per_group;
-        for run in runs(layer) {
+        for run in &runs {
             // Groups keep one form: their channels are other runs of other calls.
             let channels = match layer.groups {
                 1 => run.start..run.end,

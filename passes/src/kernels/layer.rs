@@ -2,6 +2,7 @@
 
 use super::site::Site;
 use super::{Dot, Machine, SLACK, View};
+use crate::consts::{Const, shared_const};
 use crate::int_ops::{ConvForm, bounds, conv_of, conv_operand};
 use qcc_ir::DType;
 use qcc_ir::dialect::OpKind;
@@ -12,7 +13,7 @@ pub(crate) struct Layer<'a> {
     /// Input `[N, H, W, C]`.
     pub x: View,
     /// Constant weights, if they are.
-    pub w: Option<ConstBytes<'a>>,
+    pub w: Option<Const>,
     /// Weights as `[O, KH, KW, I]` by strides.
     pub w_view: View,
     /// Output `[N, OH, OW, O]`.
@@ -43,15 +44,6 @@ pub(crate) struct Layer<'a> {
     pub row_sums: Option<View>,
 }
 
-/// Elements of a constant.
-#[derive(Clone, Copy)]
-pub(crate) struct ConstBytes<'a> {
-    /// Little endian.
-    pub bytes: &'a [u8],
-    /// Type of an element.
-    pub dtype: DType,
-}
-
 impl<'a> Layer<'a> {
     /// The op as a layer; `None` if it is another op.
     ///
@@ -78,7 +70,7 @@ impl<'a> Layer<'a> {
             },
             row_sums: row_sums(site, &y),
             x,
-            w: site.constant_bytes(site.operand(conv_operand::W)),
+            w: shared_const(site.module, site.func, site.operand(conv_operand::W)),
             w_view: View { slack: SLACK, ..w },
             y,
             stride: conv.stride.map(u64::from),
@@ -108,13 +100,13 @@ impl<'a> Layer<'a> {
     /// Is it what [`ConvKernel::Panels`] computes?
     pub fn fits_panels(&self) -> bool {
         let symmetric = self.w_zp == 0 || self.row_sums.is_some();
-        self.fits_vectors() && symmetric && self.w.is_some_and(|w| w.dtype == DType::I8)
+        self.fits_vectors() && symmetric && self.w.as_ref().is_some_and(|w| w.dtype == DType::I8)
     }
     /// Is it what [`ConvKernel::Blocks`] computes: one channel to one, weights of int8, or the sums
     /// of two where bytes are multiplied?
     pub fn fits_blocks(&self, machine: Machine) -> bool {
         let one_to_one = self.groups == self.x.shape[3] && self.per_group() == 1;
-        let typed = self.w.is_some_and(|w| matches!(w.dtype, DType::I8 | DType::I16));
+        let typed = self.w.as_ref().is_some_and(|w| matches!(w.dtype, DType::I8 | DType::I16));
         self.fits_vectors() && typed && one_to_one && self.w_zp == 0 && {
             let short = machine.dot_for(self.x.dtype) == Dot::I16;
             short || self.addends(machine) == 1 || self.fits_two_bytes()
@@ -123,16 +115,16 @@ impl<'a> Layer<'a> {
     /// How many int8 a depthwise weight is the sum of.
     pub fn addends(&self, machine: Machine) -> u32 {
         let bytes = machine.dot_for(self.x.dtype) != Dot::I16;
-        let wide = self.w.is_some_and(|w| w.dtype != DType::I8);
+        let wide = self.w.as_ref().is_some_and(|w| w.dtype != DType::I8);
         if bytes && wide { 2 } else { 1 }
     }
     fn fits_two_bytes(&self) -> bool {
         let two = |b: &[u8]| i16::from_le_bytes([b[0], b[1]]);
-        let fits = |w: ConstBytes| match w.dtype {
+        let fits = |w: &Const| match w.dtype {
             DType::I16 => w.bytes.chunks_exact(2).all(|b| (-256..=254).contains(&two(b))),
             _ => false,
         };
-        self.w.is_some_and(fits)
+        self.w.as_ref().is_some_and(fits)
     }
 }
 

@@ -1,8 +1,7 @@
 //! One op of a planned integer-level function, as kernels' lowerings see it.
 
-use super::layer::ConstBytes;
 use super::{Arg, Machine, View};
-use crate::consts::{const_id, const_tensor};
+use crate::consts::const_tensor;
 use qcc_ir::{Func, Module, OpId, TensorType, Value};
 use qcc_runtime::Tensor;
 
@@ -52,11 +51,6 @@ impl<'a> Site<'a> {
     /// The elements of a constant operand; `None` if it is computed.
     pub fn constant(&self, v: Value) -> Option<Tensor> {
         const_tensor(self.module, self.func, v)
-    }
-    /// The bytes of a constant operand; `None` if it is computed.
-    pub(crate) fn constant_bytes(&self, v: Value) -> Option<ConstBytes<'a>> {
-        let data = self.module.data.get(const_id(self.func, v)?)?;
-        Some(ConstBytes { bytes: &data.bytes, dtype: self.tensor_type(v).storage() })
     }
     /// The elements of an operand that must be constant.
     ///

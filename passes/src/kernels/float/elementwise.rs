@@ -214,19 +214,17 @@ pub fn runs(
     steps: &[u64],
     body: &mut dyn FnMut(&mut Kb, u8, &[Addr]),
 ) {
-    let (mut left, mut done, mut width) = (run, 0, u64::from(lanes));
-    while left > 0 {
-        let n = left / width;
-        let from: Vec<Addr> = at.iter().zip(steps).map(|(a, s)| a.at((done * s) as i64)).collect();
-        if n > 0 {
-            kb.for_each(n, |kb, k| {
-                let here: Vec<Addr> =
-                    from.iter().zip(steps).map(|(a, s)| k.of(a, s * width)).collect();
-                body(kb, width as u8, &here);
-            });
+    let lanes = u64::from(lanes);
+    let done = run / lanes * lanes;
+    for (first, n, width) in [(0, run / lanes, lanes), (done, run - done, 1)] {
+        if n == 0 {
+            continue;
         }
-        (done, left) = (done + n * width, left - n * width);
-        width = 1;
+        let from: Vec<Addr> = at.iter().zip(steps).map(|(a, s)| a.at((first * s) as i64)).collect();
+        kb.for_each(n, |kb, k| {
+            let here: Vec<Addr> = from.iter().zip(steps).map(|(a, s)| k.of(a, s * width)).collect();
+            body(kb, width as u8, &here);
+        });
     }
 }
 
