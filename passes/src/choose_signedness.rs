@@ -360,6 +360,7 @@ impl Delta<'_> {
             Op::ResizeBilinear(o) => self.same(&mut [&mut o.code_bias]),
             Op::Clamp(o) => self.same(&mut [&mut o.lo, &mut o.hi]),
             Op::Concat(_) | Op::Slice(_) | Op::Reshape(_) | Op::Copy(_) => self.same(&mut []),
+            Op::ReduceMax(_) => self.same(&mut []),
             Op::Softmax(o) => {
                 move_by(&mut o.y_code_bias, if self.y { self.by } else { 0 });
                 true

@@ -26,7 +26,7 @@ mod window;
 
 use crate::rewriter::{Rewriter, rewrite_all};
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
-use qcc_ir::dialect::nn::Op;
+use qcc_ir::dialect::nn::{Op, ReduceFn};
 use qcc_ir::numerics::derive;
 use qcc_ir::{Affine, Level, Module, OpId, OpKind, QuantType, TensorType, Value};
 use std::sync::Arc;
@@ -160,6 +160,7 @@ impl Site<'_, '_> {
             Op::Activation(o) => self.activation(o.act),
             Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::ResizeBilinear(_) => self.same_scale(kind),
             Op::Mean(o) => self.mean(&o.axes),
+            Op::Reduce(o) if matches!(o.f, ReduceFn::Min | ReduceFn::Max) => self.same_scale(kind),
             Op::Softmax(o) => self.softmax(o.beta),
             _ => Err("it has no integer form".to_string()),
         }

@@ -204,6 +204,7 @@ pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
         Op::Clamp(o) => Some((&mut o.lo, &mut o.hi)),
         Op::RowSums(_)
         | Op::Pad(_)
+        | Op::ReduceMax(_)
         | Op::Softmax(_)
         | Op::ResizeBilinear(_)
         | Op::ArgMax(_)

@@ -5,7 +5,10 @@
 //! `--require-integer` makes them errors.
 
 use crate::rewriter::Rewriter;
-use qcc_ir::dialect::{nn::Op, quant};
+use qcc_ir::dialect::{
+    nn::{Op, ReduceFn},
+    quant,
+};
 use qcc_ir::{FuncId, Module, OpId, OpKind, Value};
 
 /// A float op in a quantized module.
@@ -87,7 +90,8 @@ pub(crate) fn has_integer_form(kind: &Op) -> bool {
             | Op::Softmax(_)
             | Op::ResizeBilinear(_)
             | Op::ArgMax(_)
-    ) || only_moves(kind)
+    ) || matches!(kind, Op::Reduce(o) if matches!(o.f, ReduceFn::Min | ReduceFn::Max))
+        || only_moves(kind)
 }
 
 fn explain(r: &Rewriter, op: OpId, kind: &Op) -> (String, String) {

@@ -97,6 +97,7 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
         MaxPool2d(op) => kernels::pool::lower_max(site, op),
         AvgPool2d(op) => kernels::pool::lower_avg(site, op),
         Mean(op) => kernels::mean::lower(site, op),
+        ReduceMax(op) => kernels::reduce_max::lower(site, op),
         Softmax(op) => kernels::softmax::lower(site, op),
         SoftmaxFloat(op) => kernels::softmax_float::lower(site, op),
         ResizeBilinear(op) => kernels::resize::lower(site, op),

@@ -243,6 +243,7 @@ pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
             | Op::MaxPool2d(_)
             | Op::AvgPool2d(_)
             | Op::Mean(_)
+            | Op::ReduceMax(_)
             | Op::MatMul(_)
             | Op::Softmax(_)
             | Op::SoftmaxFloat(_)

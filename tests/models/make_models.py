@@ -270,6 +270,27 @@ def mean_i8(m):
     return [x], [m.mean(x, "mean", [1, 2], [2, 18], 0.0131, 5)]
 
 
+def extreme(m, x, name, opcode, axes, shape, keep=False):
+    y = m.like(x, name, shape)
+    m.op(opcode, [x, m.const(name + "/axes", np.array(axes, np.int32))], [y], S.ReducerOptionsT(), 2, keepDims=keep)
+    return y
+
+
+@model("REDUCE_MAX and REDUCE_MIN int8 over rows and columns, channels, the batch, and everything")
+def reduce_max_i8(m):
+    x = m.tensor("input", np.int8, [2, 5, 7, 35], 0.05, -14)
+    pixels = extreme(m, x, "pixels", "REDUCE_MAX", [1, 2], [2, 35])
+    channels = extreme(m, x, "channels", "REDUCE_MIN", [-1], [2, 5, 7, 1], keep=True)
+    batch = extreme(m, x, "batch", "REDUCE_MAX", [0], [5, 7, 35])
+    return [x], [pixels, channels, batch, extreme(m, x, "all", "REDUCE_MIN", [0, 1, 2, 3], [1, 1, 1, 1], keep=True)]
+
+
+@model("REDUCE_MAX and REDUCE_MIN uint8 over short rows and the middle axis")
+def reduce_max_u8(m):
+    x = m.tensor("input", np.uint8, [3, 6, 9], 0.05, 114)
+    return [x], [extreme(m, x, "rows", "REDUCE_MAX", [2], [3, 6]), extreme(m, x, "middle", "REDUCE_MIN", [1], [3, 9])]
+
+
 @model("CONCATENATION uint8 of three inputs with three scales: two are requantized")
 def concat_u8_rescale(m):
     parts = [m.tensor(f"input{i}", np.uint8, [1, 4, 3, c], s, z)

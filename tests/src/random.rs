@@ -4,7 +4,7 @@ use qcc_ir::builder::Builder;
 use qcc_ir::dialect::OpKind;
 use qcc_ir::dialect::quant::{
     Act, Add, ArgMax, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
-    PoolSum, Requantize, Reshape, ResizeBilinear, Softmax, Split,
+    PoolSum, ReduceMax, Requantize, Reshape, ResizeBilinear, Softmax, Split,
 };
 use qcc_ir::{
     Affine, DType, FuncKind, Level, Module, Numerics, QuantType, TensorType, Type, Value,
@@ -206,7 +206,7 @@ impl Graph<'_> {
 
     fn add_op(&mut self, x: Value) {
         let image = self.shape(x).len() == 4;
-        match self.random.range(0, 20) {
+        match self.random.range(0, 21) {
             0..=2 if image => self.conv(x),
             3 | 4 if image => self.depthwise(x),
             5 | 6 if image => self.pool(x),
@@ -222,6 +222,7 @@ impl Graph<'_> {
             15 | 16 => self.pair(x),
             17 => self.unary(x),
             18 => self.matmul(x),
+            19 => self.reduce_max(x),
             _ => self.add(x),
         }
     }
@@ -415,6 +416,22 @@ impl Graph<'_> {
             other = self.b.constant("c", bytes, quantized(&shape, &q));
         }
         if self.random.one_in(2) { [x, other] } else { [other, x] }
+    }
+
+    /// Over any axes, which stay with extent 1 or go.
+    fn reduce_max(&mut self, x: Value) {
+        let (s, t) = (self.shape(x), self.ty(x));
+        let axes: Vec<u32> = (0..s.len() as u32).filter(|_| self.random.one_in(2)).collect();
+        let folded = |d: usize| axes.contains(&(d as u32));
+        let y: Vec<u64> = match self.random.one_in(2) {
+            true => (0..s.len()).map(|d| if folded(d) { 1 } else { s[d] }).collect(),
+            false => (0..s.len()).filter(|&d| !folded(d)).map(|d| s[d]).collect(),
+        };
+        if y.is_empty() {
+            return;
+        }
+        let min = self.random.one_in(2);
+        self.push(ReduceMax { axes, min }, &[x], t.with_shape(&y).into());
     }
 
     fn mean(&mut self, x: Value) {

@@ -258,6 +258,12 @@ dialect! { Int;
         lo: i32,
         hi: i32,
     } pure;
+    /// The largest (or smallest) code over `axes`.
+    ReduceMax "int.reduce_max" (x: one IntTensor) -> (y: one IntTensor) {
+        axes: Vec<u32>,
+        /// Smallest instead of largest.
+        min: bool = false,
+    } pure;
     /// Fixed-point softmax over the last dimension (numerics.md D.11). 8-bit input: `mult`,
     /// `shift` and `diff_min` of the exponent's input; 16-bit: `mult`, `shift`.
     Softmax "int.softmax" (x: one IntTensor) -> (y: one IntTensor) {

@@ -137,6 +137,13 @@ dialect! { Quant;
     Mean "quant.mean" (x: one QuantTensor) -> (y: one QuantTensor) {
         axes: Vec<u32>,
     } pure;
+    /// The largest (or smallest) element over `axes` (sorted, unique); the result has any shape with
+    /// as many elements as the axes that are left.
+    ReduceMax "quant.reduce_max" (x: one QuantTensor) -> (y: one QuantTensor) {
+        axes: Vec<u32>,
+        /// Smallest instead of largest.
+        min: bool = false,
+    } pure same_scale;
     /// exp(beta·x) / Σ exp(beta·x) over the last dimension.
     Softmax "quant.softmax" (x: one QuantTensor) -> (y: one QuantTensor) {
         beta: f32 = 1.0,

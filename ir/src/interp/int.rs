@@ -28,6 +28,7 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], ty: &TensorType) -> Result<Tensor, S
         Op::MaxPool2d(o) => window::max_pool(o, x, y),
         Op::AvgPool2d(o) => window::avg_pool(o, x, y),
         Op::Mean(o) => window::mean(o, x, y),
+        Op::ReduceMax(o) => window::reduce_max(o, x, y),
         Op::Softmax(o) => moves::softmax(o, x, y),
         Op::SoftmaxFloat(o) => moves::softmax_float(o, x, operand(xs, 1)?, y),
         Op::ResizeBilinear(o) => window::resize(o, x, y),

@@ -78,6 +78,18 @@ fn averages_round_as_asked() {
     assert_eq!(run_i8(half_pool(MeanRounding::HalfUp, -128), &x, &xs, &ys, &[]), [2, -1, 5]);
 }
 
+#[test]
+fn extremes_along_axes() {
+    let x = [1, -7, 3, 5, -128, 4];
+    let max = |axes: &[u32], y: &[u64], min| {
+        run_i8(int::ReduceMax { axes: axes.to_vec(), min }, &x, &[1, 2, 3], y, &[])
+    };
+    assert_eq!(max(&[1], &[1, 3], false), [5, -7, 4]);
+    assert_eq!(max(&[2], &[2], true), [-7, -128]);
+    assert_eq!(max(&[0, 1, 2], &[], false), [5]);
+    assert_eq!(max(&[], &[6], true), [1, -7, 3, 5, -128, 4]);
+}
+
 fn pointwise(x_zp: i32, w_zp: i32) -> int::Conv2d {
     int::Conv2d {
         stride: [1, 1],

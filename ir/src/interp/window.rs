@@ -3,7 +3,7 @@
 use super::index::{each, flat, four, tap};
 use super::int::codes;
 use crate::dialect::int::{
-    AvgPool2d, MaxPool2d, Mean, MeanRounding, Rescale, ResizeBilinear, ResizeStyle,
+    AvgPool2d, MaxPool2d, Mean, MeanRounding, ReduceMax, Rescale, ResizeBilinear, ResizeStyle,
 };
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
@@ -68,20 +68,44 @@ pub(super) fn avg_pool(o: &AvgPool2d, x: &Tensor, mut y: Tensor) -> Result<Tenso
     Ok(y)
 }
 
-pub(super) fn mean(o: &Mean, x: &Tensor, mut y: Tensor) -> Result<Tensor, String> {
-    let reduced = |d: usize| o.axes.contains(&(d as u32));
+/// Combines the codes along `axes` with `combine`, from `first` on: one result per element of what
+/// is left, and the number of codes behind each.
+fn fold_axes(
+    axes: &[u32],
+    x: &Tensor,
+    first: i64,
+    combine: impl Fn(i64, i64) -> i64,
+) -> (Vec<i64>, usize) {
+    let reduced = |d: usize| axes.contains(&(d as u32));
     let kept: Vec<usize> = (0..x.shape().len()).filter(|&d| !reduced(d)).collect();
     let taps = (0..x.shape().len()).filter(|&d| reduced(d)).map(|d| x.shape()[d]);
-    let count: usize = taps.product();
-    let mut sums = vec![0i64; y.len()];
     let out: Vec<usize> = kept.iter().map(|&d| x.shape()[d]).collect();
-    if out.iter().product::<usize>() != sums.len() {
-        return Err(format!("{:?} has no {} elements left", x.shape(), sums.len()));
-    }
+    let mut folded = vec![first; out.iter().product()];
     each(x.shape(), |i, at| {
         let to = kept.iter().zip(&out).fold(0, |i, (&d, n)| i * n + at[d]);
-        sums[to] = sums[to].wrapping_add(x.get_i64(i));
+        folded[to] = combine(folded[to], x.get_i64(i));
     });
+    (folded, taps.product())
+}
+
+pub(super) fn reduce_max(o: &ReduceMax, x: &Tensor, mut y: Tensor) -> Result<Tensor, String> {
+    let (least, most) = x.dtype().min_max();
+    let (folded, _) = match o.min {
+        true => fold_axes(&o.axes, x, most, i64::min),
+        false => fold_axes(&o.axes, x, least, i64::max),
+    };
+    if folded.len() != y.len() {
+        return Err(format!("{:?} has no {} elements left", x.shape(), y.len()));
+    }
+    folded.into_iter().enumerate().for_each(|(i, v)| y.set_i64(i, v));
+    Ok(y)
+}
+
+pub(super) fn mean(o: &Mean, x: &Tensor, mut y: Tensor) -> Result<Tensor, String> {
+    let (sums, count) = fold_axes(&o.axes, x, 0, i64::wrapping_add);
+    if sums.len() != y.len() {
+        return Err(format!("{:?} has no {} elements left", x.shape(), y.len()));
+    }
     let params = MeanParams {
         multiplier: Multiplier::new(o.mult, o.shift),
         offset: o.x_zp.wrapping_mul(count as i32),

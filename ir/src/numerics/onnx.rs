@@ -35,6 +35,7 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::MaxPool2d(o) => r.max_pool(o)?,
         quant::Op::AvgPool2d(o) => avg_pool(&mut r, o)?,
         quant::Op::Mean(o) => mean(&mut r, o)?,
+        quant::Op::ReduceMax(o) => r.reduce_max(o)?,
         quant::Op::Softmax(o) => softmax(&mut r, o)?,
         quant::Op::ResizeBilinear(o) => resize(&mut r, o)?,
         quant::Op::ArgMax(o) => {

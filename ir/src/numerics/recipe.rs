@@ -152,6 +152,15 @@ impl<'a> Recipe<'a> {
         self.finish(kind, &[Operand::Input(0)], o.act)
     }
 
+    pub(super) fn reduce_max(&mut self, o: &quant::ReduceMax) -> Result<(), String> {
+        if Self::quant(self.x(0)) != Self::quant(self.y()) {
+            return Err("the input and the output must share scale and zero point".into());
+        }
+        let kind = int::ReduceMax { axes: o.axes.clone(), min: o.min };
+        self.push(kind, &[Operand::Input(0)]);
+        Ok(())
+    }
+
     pub(super) fn split(&mut self, o: &quant::Split) {
         let axis = o.axis as usize;
         let rank = self.x(0).shape.len();

@@ -30,6 +30,7 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::MaxPool2d(o) => r.max_pool(o)?,
         quant::Op::AvgPool2d(o) => r.avg_pool(o)?,
         quant::Op::Mean(o) => r.mean(o)?,
+        quant::Op::ReduceMax(o) => r.reduce_max(o)?,
         quant::Op::Softmax(o) => r.softmax(o)?,
         quant::Op::ResizeBilinear(o) => r.resize(o),
         quant::Op::ArgMax(o) => {

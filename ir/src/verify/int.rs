@@ -50,6 +50,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("max_pool2d_c5", "y can hold lo and hi; x and y have one type"),
     ("avg_pool2d_c5", "y can hold lo and hi; x and y have one type"),
     ("mean_c4", "y can hold lo and hi; rescale is double or f32_even"),
+    ("reduce_max_c5", "x and y have one type"),
     ("softmax_c3", "x has 8 bits and y 8 or 16, or both have 16"),
     ("resize_bilinear_c3", "x and y have one type"),
     (
@@ -116,6 +117,10 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             clamp(c, 4, o.lo, o.hi);
             let known = matches!(o.rescale, Rescale::Double | Rescale::F32Even);
             c.require(4, known, || o.rescale.word().to_string());
+        }
+        Op::ReduceMax(o) => {
+            shapes::reduce_max(c, &o.axes);
+            shapes::same_elem(c, 5);
         }
         Op::Softmax(_) => softmax(c),
         Op::SoftmaxFloat(o) => {

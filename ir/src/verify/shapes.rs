@@ -36,6 +36,9 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("avg_pool2d_c3", "y is [N,OH,OW,C], OH as in max_pool2d_c3"),
     ("mean_c1", "axes are sorted, unique and in the shape"),
     ("mean_c2", "y has as many elements as the dimensions that are left"),
+    ("reduce_max_c1", "axes are sorted, unique and in the shape"),
+    ("reduce_max_c2", "y has as many elements as the dimensions that are left"),
+    ("reduce_max_c3", "no axis that is reduced has extent 0"),
     ("activation_c1", "x and y have one shape"),
     ("softmax_c1", "x and y have one shape, of rank 1 or more"),
     ("resize_bilinear_c1", "x and y are [N,H,W,C] and [N,H',W',C], not empty"),
@@ -227,6 +230,13 @@ pub(super) fn mean(c: &mut OpCheck, axes: &[u32]) {
         let message = || format!("y has shape {}, not {count} elements", shape(y));
         c.require(2, y.len() == count, message);
     }
+}
+
+pub(super) fn reduce_max(c: &mut OpCheck, axes: &[u32]) {
+    mean(c, axes);
+    let x = c.tensor(0);
+    let empty = axes.iter().any(|&a| x.shape.get(a as usize) == Some(&0));
+    c.require(3, !empty, || format!("axes {axes:?} of shape {}", shape(x)));
 }
 
 /// Constraint 1: x and y have one shape.

@@ -315,7 +315,9 @@ impl Placer<'_> {
             return Some("it is a part of another tensor");
         }
         let block = match self.f.kind(def) {
-            OpKind::Int(Op::Mean(_) | Op::FullyConnected(_)) => self.is_not_matrix(v),
+            OpKind::Int(Op::Mean(_) | Op::ReduceMax(_) | Op::FullyConnected(_)) => {
+                self.is_not_matrix(v)
+            }
             OpKind::Nn(nn::Op::FullyConnected(_)) => self.is_not_matrix(v),
             OpKind::Nn(nn::Op::Mean(_) | nn::Op::Reduce(_) | nn::Op::DynamicQuantize(_)) => true,
             _ => false,

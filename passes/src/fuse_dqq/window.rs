@@ -5,7 +5,7 @@ use crate::consts::int_tensor;
 use crate::converter::follows_converter;
 use crate::fixed_range::softmax_type;
 use crate::rewriter::{Rewriter, act_of};
-use qcc_ir::dialect::nn::{self, Op, ResizeCoordinates};
+use qcc_ir::dialect::nn::{self, Op, ReduceFn, ResizeCoordinates};
 use qcc_ir::dialect::quant::{self, Act, PoolSum};
 use qcc_ir::numerics::derive;
 use qcc_ir::{DType, Elem, Numerics, OpId, OpKind, QuantType, TensorType, Value};
@@ -111,6 +111,9 @@ fn quantized(kind: &Op, act: Act) -> OpKind {
             let align_corners = o.coordinates == ResizeCoordinates::AlignCorners;
             let half_pixel_centers = o.coordinates == ResizeCoordinates::HalfPixel;
             quant::ResizeBilinear { align_corners, half_pixel_centers }.into()
+        }
+        Op::Reduce(o) => {
+            quant::ReduceMax { axes: o.axes.clone(), min: o.f == ReduceFn::Min }.into()
         }
         other => OpKind::Nn(other.clone()),
     }

@@ -1,11 +1,12 @@
 //! `int.mean`: sums over axes, requantized exactly.
 
 use super::kb::{Addr, Kb};
+use super::reduced::{Reduced, check_output};
 use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, round_even};
 use super::scalar_conv::store_code;
 use super::site::Site;
 use super::sums::Sums;
-use super::{Arg, Call, Kernel, View, const_mem, each};
+use super::{Arg, Call, Kernel, View, const_mem};
 use qcc_ir::dialect::int::{self, Rescale};
 use qcc_ir::{DType, Func, Type};
 use qcc_runtime::fixedpoint::Multiplier;
@@ -38,51 +39,21 @@ impl Kernel for Mean {
         if self.y.is_empty() {
             return kb.finish();
         }
-        let reduced = |d: &usize| self.axes.contains(&(*d as u32));
-        let all = 0..self.x.shape.len();
-        let mut kept: Vec<usize> = all.clone().filter(|d| !reduced(d)).collect();
-        let taps: Vec<(u64, u64)> =
-            all.filter(reduced).map(|d| (self.x.shape[d], self.x.strides[d])).collect();
-        let inner = kept.pop();
-        let step = self.y.dtype.size() as u64;
-        let channels = inner.map_or(1, |d| self.x.shape[d]);
-        let shape: Vec<u64> = kept.iter().map(|&d| self.x.shape[d]).collect();
-        let x_strides: Vec<u64> = kept.iter().map(|&d| self.x.strides[d]).collect();
-        let (y_strides, step) = self.output_strides(&kept, inner, channels * step, &shape);
+        let reduced = Reduced::new(&self.x, &self.y, &self.axes);
         let sums = Sums {
             dtype: self.x.dtype,
-            taps: taps.clone(),
-            channels,
-            stride: inner.map_or(0, |d| self.x.strides[d]),
+            taps: reduced.taps.clone(),
+            channels: reduced.channels,
+            stride: reduced.x_step,
         };
-        let loops = each::loops(&shape, &[&x_strides, &y_strides]);
-        each::nest(&mut kb, &loops, &[x, y], &mut |kb, at| {
-            self.outputs(kb, &sums, &at[0], &at[1], step);
+        reduced.nest(&mut kb, &x, &y, &mut |kb, x, y| {
+            self.outputs(kb, &sums, x, y, reduced.y_step);
         });
         kb.finish()
     }
 }
 
 impl Mean {
-    /// Strides of the output along the kept axes but the innermost, and along that one.
-    fn output_strides(
-        &self,
-        outer: &[usize],
-        inner: Option<usize>,
-        row: u64,
-        shape: &[u64],
-    ) -> (Vec<u64>, u64) {
-        if self.y.shape.len() == self.x.shape.len() {
-            let step = inner.map_or(0, |d| self.y.strides[d]);
-            return (outer.iter().map(|&d| self.y.strides[d]).collect(), step);
-        }
-        if self.y.shape.len() == outer.len() + usize::from(inner.is_some()) {
-            let (strides, step) = self.y.strides.split_at(outer.len());
-            return (strides.to_vec(), step.first().copied().unwrap_or(0));
-        }
-        (dense(shape, row), self.y.dtype.size() as u64)
-    }
-
     fn outputs(&self, kb: &mut Kb, sums: &Sums, x: &Addr, y: &Addr, step: u64) {
         let count: u64 = sums.taps.iter().map(|t| t.0).product();
         let offset = self.zp[0].wrapping_mul(count as i32);
@@ -108,27 +79,13 @@ impl Mean {
     }
 }
 
-/// Strides of a dense tensor whose innermost elements are `unit` bytes apart.
-fn dense(shape: &[u64], unit: u64) -> Vec<u64> {
-    let mut out = vec![0; shape.len()];
-    let mut stride = unit;
-    for d in (0..shape.len()).rev() {
-        out[d] = stride;
-        stride *= shape[d];
-    }
-    out
-}
-
 /// Lowers `int.mean`.
 ///
 /// # Errors
 /// The output has a rank of its own and is not dense.
 pub fn lower(site: &Site, op: &int::Mean) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
-    let kept = x.shape.len() - op.axes.len();
-    if !y.is_dense() && y.shape.len() != x.shape.len() && y.shape.len() != kept {
-        return Err("an output of another rank must be dense".into());
-    }
+    check_output(&x, &y, &op.axes)?;
     let even = (op.rescale == Rescale::F32Even).then_some(op.mult_f32);
     let kernel =
         Mean { x, y, axes: op.axes.clone(), zp: [op.x_zp, op.y_zp], bounds: [op.lo, op.hi], even };

@@ -27,6 +27,8 @@ pub mod mean;
 pub mod moves;
 pub mod pairs;
 pub mod pool;
+pub mod reduce_max;
+mod reduced;
 pub mod requant;
 pub mod resize;
 pub mod resize_cells;

@@ -21,7 +21,7 @@ use qcc_ir::{
 use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] are more.
-pub const SUPPORTED: [&str; 38] = [
+pub const SUPPORTED: [&str; 40] = [
     "ABS",
     "ADD",
     "ARG_MAX",
@@ -47,6 +47,8 @@ pub const SUPPORTED: [&str; 38] = [
     "MUL",
     "PRELU",
     "QUANTIZE",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
     "RELU",
     "RELU6",
     "RELU_0_TO_1",
@@ -292,6 +294,8 @@ impl<'a> Converter<'a> {
             "FULLY_CONNECTED" => self.fully_connected(node),
             "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.pool(node),
             "MEAN" => self.mean(node),
+            "REDUCE_MAX" => self.reduce_max(node, false),
+            "REDUCE_MIN" => self.reduce_max(node, true),
             "SOFTMAX" => self.softmax(node),
             "RESIZE_BILINEAR" => self.resize(node),
             "ARG_MAX" => self.arg_extreme(node, false),
@@ -544,6 +548,23 @@ impl<'a> Converter<'a> {
         let x = self.quantized(node, 0)?;
         let (axes, shape) = self.reduced(node, x)?;
         self.emit(node, quant::Mean { axes }, &[x], &shape)
+    }
+
+    fn reduce_max(&mut self, node: &Node, min: bool) -> Result<(), String> {
+        self.output_quantized(node)?;
+        let x = self.quantized(node, 0)?;
+        let (axes, shape) = self.reduced(node, x)?;
+        self.not_empty(x, &axes)?;
+        self.emit(node, quant::ReduceMax { axes, min }, &[x], &shape)
+    }
+
+    /// An extreme of nothing is no number.
+    fn not_empty(&self, x: Value, axes: &[u32]) -> Result<(), String> {
+        let shape = self.shape(x);
+        match axes.iter().find(|&&a| shape[a as usize] == 0) {
+            Some(a) => Err(format!("axis {a} of shape {shape:?} has no elements")),
+            None => Ok(()),
+        }
     }
 
     /// The axes that are reduced, sorted and unique, and the shape that is left.

@@ -7,7 +7,7 @@ use super::{Converter, Node, activation, positive};
 use crate::shapes;
 use crate::tflite::pointwise::{matmul_shape, pair, unary};
 use crate::tflite::raw::{RawOp, RawOptions, RawSubgraph};
-use qcc_ir::dialect::nn::{self, FakeQuantForm, ResizeCoordinates, UnaryFn};
+use qcc_ir::dialect::nn::{self, FakeQuantForm, ReduceFn, ResizeCoordinates, UnaryFn};
 use qcc_ir::dialect::quant::{self, Act};
 use qcc_ir::{DType, LocId, OpKind, TensorType, Type, Value};
 
@@ -46,6 +46,8 @@ impl Converter<'_> {
                 let (axes, shape) = self.reduced(node, x)?;
                 self.emit(node, nn::Mean { axes }, &[x], &shape)
             }
+            "REDUCE_MAX" => self.float_reduce(node, ReduceFn::Max),
+            "REDUCE_MIN" => self.float_reduce(node, ReduceFn::Min),
             "SOFTMAX" => {
                 let RawOptions::Softmax(o) = &node.op.options else {
                     return Err("its options are missing".into());
@@ -218,6 +220,12 @@ impl Converter<'_> {
         let (count_include_pad, by_columns) = (false, false);
         let kind = nn::AvgPool2d { window, stride, pad, act, count_include_pad, by_columns };
         self.emit(node, kind, &[x], &shape)
+    }
+
+    fn float_reduce(&mut self, node: &Node, f: ReduceFn) -> Result<(), String> {
+        let x = self.float(node, 0)?;
+        let (axes, shape) = self.reduced(node, x)?;
+        self.emit(node, nn::Reduce { f, axes }, &[x], &shape)
     }
 
     fn float_resize(&mut self, node: &Node) -> Result<(), String> {
