@@ -35,6 +35,7 @@ pub mod fold_identity_lut;
 pub mod fold_zero_points;
 pub mod fuse_clamp;
 pub mod fuse_dqq;
+pub mod fuse_luts;
 pub mod int_ops;
 pub mod islands;
 pub mod kernels;

@@ -23,6 +23,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::fold_identity_lut::PASS,
         &crate::fold_zero_points::PASS,
         &crate::fuse_clamp::PASS,
+        &crate::fuse_luts::PASS,
         &crate::check_accumulators::PASS,
         &crate::expand_float::PASS,
         &crate::expand_padding::PASS,
@@ -48,7 +49,7 @@ pub const PIPELINES: &[(&str, &str)] = &[
     ("tflite-int", "lower-quant-to-int,@place-int"),
     (
         "place-int",
-        "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,check-accumulators,expand-float,\
+        "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,fuse-luts,check-accumulators,expand-float,\
          expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
     ),
     ("kernels", "select-kernels,prove-rescale,lower-int-to-loop,pack-weights,prove-bounds"),
