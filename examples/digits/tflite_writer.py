@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 DTYPES = {
     np.dtype(np.float32): S.TensorType.FLOAT32,
+    np.dtype(np.bool_): S.TensorType.BOOL,
     np.dtype(np.int8): S.TensorType.INT8,
     np.dtype(np.uint8): S.TensorType.UINT8,
     np.dtype(np.int16): S.TensorType.INT16,

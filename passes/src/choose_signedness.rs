@@ -21,6 +21,7 @@ use crate::{Diagnostics, Drift, LevelSet, OptionKind, OptionSpec, Pass, PassCont
 use indexmap::IndexSet;
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::int::{self, FlipSign, Op};
+use qcc_ir::dialect::nn::{self, PadMode};
 use qcc_ir::{DType, Func, FuncId, Level, LocId, Module, OpId, OpKind, Type, Value};
 use qcc_runtime::{Arch, CpuLevel};
 
@@ -87,6 +88,7 @@ impl ChooseSignedness {
                 let int = int.clone();
                 self.visit_int(m, ctx, op, int);
             }
+            OpKind::Nn(nn) if f.results(op).len() == 1 => self.visit_move(m, op, nn.clone()),
             // The return, and anything that this pass does not know: original codes.
             _ => self.flip_operands_back(&mut m.funcs[self.func], op),
         }
@@ -118,6 +120,33 @@ impl ChooseSignedness {
             let dtype = if y_changes { self.shift.to } else { DType::I32 };
             self.shift_const(m, op, i, dtype);
         }
+    }
+
+    /// An op that moves elements of any type moves shifted codes as well.
+    fn visit_move(&mut self, m: &mut Module, op: OpId, mut nn: nn::Op) {
+        let f = &mut m.funcs[self.func];
+        let y = f.result(op);
+        let n_data = match &mut nn {
+            nn::Op::Concat(_) => f.operands(op).len(),
+            nn::Op::Reshape(_) | nn::Op::Transpose(_) | nn::Op::Slice(_) | nn::Op::Broadcast(_) => {
+                1
+            }
+            nn::Op::Gather(_) | nn::Op::ResizeNearest(_) => 1,
+            nn::Op::Pad(o) => {
+                if o.mode == PadMode::Constant {
+                    o.value += self.shift.delta as f32;
+                }
+                1
+            }
+            _ => 0,
+        };
+        let (data, others) = f.operands(op).split_at(n_data);
+        let shifted = |v: &Value| self.changed.contains(v);
+        if data.is_empty() || !data.iter().all(shifted) || others.iter().any(shifted) {
+            return self.flip_operands_back(f, op);
+        }
+        *f.kind_mut(op) = OpKind::Nn(nn);
+        self.retype(f, y);
     }
 
     /// An existing flip changes nothing any more: both of its sides hold the same bytes now. Its

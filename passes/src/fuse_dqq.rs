@@ -154,7 +154,8 @@ impl Site<'_, '_> {
     fn fuse(&mut self, kind: &Op) -> Fused {
         match kind {
             Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_) => self.conv(kind),
-            Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Binary(_) | Op::MatMul(_) => self.pair(kind),
+            Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => self.pair(kind),
+            Op::Binary(_) | Op::MatMul(_) => self.pair(kind),
             Op::Unary(o) => self.unary(o),
             Op::Concat(o) => self.concat(o.axis),
             Op::Activation(o) => self.activation(o.act),

@@ -81,6 +81,7 @@ pub(crate) fn has_integer_form(kind: &Op) -> bool {
             | Op::Add(_)
             | Op::Sub(_)
             | Op::Mul(_)
+            | Op::Div(_)
             | Op::Binary(_)
             | Op::Unary(_)
             | Op::Activation(_)

@@ -291,6 +291,44 @@ def reduce_max_u8(m):
     return [x], [extreme(m, x, "rows", "REDUCE_MAX", [2], [3, 6]), extreme(m, x, "middle", "REDUCE_MIN", [1], [3, 9])]
 
 
+def transposed(m, x, name, size, channels, out, stride, padding, zero_point):
+    dtype, (n, _, _, depth), _, _ = m.info(x)
+    w, b, spread = m.parameters(x, name, [channels, size, size, depth], 0, channels)
+    y = m.output(x, name, NONE, [n, *out, channels], spread, zero_point, None)
+    shape = m.const(name + "/shape", np.array([n, *out, channels], np.int32))
+    m.op("TRANSPOSE_CONV", [shape, w, x, b], [y], S.TransposeConvOptionsT(), 3, padding=padding, strideH=stride,
+         strideW=stride)
+    return y
+
+
+@model("TRANSPOSE_CONV int8 per axis: stride 2 SAME to an odd image, then stride 3 VALID with a smaller filter")
+def transpose_conv_i8(m):
+    x = m.tensor("input", np.int8, [2, 4, 5, 7], 0.05, -14)
+    y = transposed(m, x, "up2", 3, 18, [7, 9], 2, SAME, 3)
+    return [x], [transposed(m, y, "up3", 2, 5, [20, 26], 3, VALID, -9)]
+
+
+@model("TRANSPOSE_CONV uint8 with asymmetric weights, stride 2, VALID")
+def transpose_conv_u8(m):
+    x = m.tensor("input", np.uint8, [1, 5, 3, 6], 0.04, 117)
+    return [x], [transposed(m, x, "up", 4, 9, [12, 8], 2, VALID, 100)]
+
+
+@model("LESS, GREATER_EQUAL, EQUAL and NOT_EQUAL int8, and DIV by a constant of another scale")
+def compare_i8(m):
+    a = m.tensor("a", np.int8, [2, 3, 5, 7], 0.05, -14)
+    b = m.tensor("b", np.int8, [1, 1, 5, 7], 0.06, 20)
+    results = []
+    for name in ("LESS", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL"):
+        results.append(m.tensor(name.lower(), np.bool_, [2, 3, 5, 7]))
+        m.op(name, [a, b], [results[-1]], getattr(S, {"LESS": "LessOptionsT", "GREATER_EQUAL": "GreaterEqualOptionsT",
+             "EQUAL": "EqualOptionsT", "NOT_EQUAL": "NotEqualOptionsT"}[name])(), 2)
+    divisor = m.const("divisor", np.array([3, -50, 90, 11, 127, -128, 64], np.int8), 0.03, 9)
+    quotient = m.tensor("quotient", np.int8, [2, 3, 5, 7], 0.04, -3)
+    m.op("DIV", [a, divisor], [quotient], S.DivOptionsT(), 2)
+    return [a, b], [quotient, *results]
+
+
 @model("CONCATENATION uint8 of three inputs with three scales: two are requantized")
 def concat_u8_rescale(m):
     parts = [m.tensor(f"input{i}", np.uint8, [1, 4, 3, c], s, z)

@@ -229,7 +229,12 @@ fn given(shape: &[u64], dtype: DType) -> Operand {
 fn compare(random: &mut Random) -> Case {
     let s = shape(random);
     let dtype = random.pick(&DType::ALL);
-    let f = random.pick(&[CompareFn::Equal, CompareFn::Less, CompareFn::LessEqual]);
+    let f = random.pick(&[
+        CompareFn::Equal,
+        CompareFn::NotEqual,
+        CompareFn::Less,
+        CompareFn::LessEqual,
+    ]);
     let operands = vec![given(&s, dtype), given(&part(random, &s), dtype)];
     Case { kind: Compare { f }.into(), operands, results: vec![(s, DType::Bool)] }
 }

@@ -22,6 +22,7 @@
 use super::*;
 use crate::attr_enum;
 use crate::dialect::quant::Act;
+use std::cmp::Ordering;
 
 attr_enum! {
     /// How fake quantization reaches the grid (numerics.md A.1).
@@ -122,10 +123,23 @@ attr_enum! {
     pub enum CompareFn {
         /// a = b
         Equal = "equal",
+        /// a ≠ b
+        NotEqual = "not_equal",
         /// a < b
         Less = "less",
         /// a ≤ b
         LessEqual = "less_equal",
+    }
+}
+impl CompareFn {
+    /// Whether it holds of two numbers in the given order; `None`: they have none.
+    pub fn holds(self, order: Option<Ordering>) -> bool {
+        match self {
+            CompareFn::Equal => order == Some(Ordering::Equal),
+            CompareFn::NotEqual => order != Some(Ordering::Equal),
+            CompareFn::Less => order == Some(Ordering::Less),
+            CompareFn::LessEqual => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+        }
     }
 }
 attr_enum! {

@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::attr_enum;
-use crate::dialect::nn::{BinaryFn, UnaryFn};
+use crate::dialect::nn::{BinaryFn, CompareFn, UnaryFn};
 
 attr_enum! {
     /// A fused activation function: a clamp of the output.
@@ -88,6 +88,15 @@ dialect! { Quant;
     /// y = act(a · b), with numpy broadcasting.
     Mul "quant.mul" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
         act: Act = Act::None,
+    } pure;
+    /// y = act(a / b), with numpy broadcasting.
+    Div "quant.div" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {
+        act: Act = Act::None,
+    } pure;
+    /// Truth values of a ? b, with numpy broadcasting; y is bool. Real numbers are compared as the
+    /// numerics round them: two codes may be equal that stand for different numbers.
+    Compare "quant.compare" (a: one QuantTensor, b: one QuantTensor) -> (y: one Tensor) {
+        f: CompareFn,
     } pure;
     /// y = f(a, b), with numpy broadcasting.
     Binary "quant.binary" (a: one QuantTensor, b: one QuantTensor) -> (y: one QuantTensor) {

@@ -27,6 +27,8 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::Add(o) => add(&mut r, o)?,
         quant::Op::Sub(o) => two(&mut r, nn::Sub { act: Act::None }, o.act, |a, b| a - b)?,
         quant::Op::Mul(o) => mul(&mut r, o)?,
+        quant::Op::Div(o) => two(&mut r, nn::Div { act: Act::None }, o.act, |a, b| a / b)?,
+        quant::Op::Compare(o) => compare(&mut r, o)?,
         quant::Op::Binary(o) => {
             two(&mut r, nn::Binary { f: o.f }, Act::None, functions::binary(o.f))?
         }
@@ -102,6 +104,14 @@ fn two(
         let v = f(fx::dequantize_linear(p, a), fx::dequantize_linear(q, b));
         fx::quantize_linear(v, y, bounds)
     })
+}
+
+/// Comparison between DequantizeLinear and what reads truth values.
+fn compare(r: &mut Recipe, o: &quant::Compare) -> Result<(), String> {
+    let a = Recipe::affine(r.x(0), "the first input")?;
+    let b = Recipe::affine(r.x(1), "the second input")?;
+    let real = fx::dequantize_linear;
+    r.compare(o, |p, q| real(p, a).partial_cmp(&real(q, b)))
 }
 
 /// QLinearAdd.

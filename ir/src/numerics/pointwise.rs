@@ -78,6 +78,19 @@ impl Recipe<'_> {
         self.finish(kind, &PAIR, o.act)
     }
 
+    pub(super) fn div(&mut self, o: &quant::Div) -> Result<(), String> {
+        let [a, b, y] = self.three()?;
+        let p = fx::Division::new(a, b, y);
+        let (lo, hi) = self.activation_range(o.act, y, self.y().storage());
+        self.pair_lut(|a, b| fx::clamp(p.eval(a, b), lo, hi))
+    }
+
+    pub(super) fn compare_rounded(&mut self, o: &quant::Compare) -> Result<(), String> {
+        let a = Self::affine(self.x(0), "the first input")?;
+        let b = Self::affine(self.x(1), "the second input")?;
+        self.compare(o, |p, q| Some(fx::comparable(p, a).cmp(&fx::comparable(q, b))))
+    }
+
     /// The smaller or larger of two codes of one scale: a table of bytes, or as plain integers.
     fn extreme(&mut self, f: nn::IntFn, of: impl Fn(i32, i32) -> i32) -> Result<(), String> {
         if self.x(0).storage() != DType::I16 {

@@ -4,10 +4,12 @@
 use super::recipe::{Recipe, limits};
 use super::{Operand, float_list, list, storage_type};
 use crate::dialect::int::{self, Rescale};
+use crate::dialect::nn;
 use crate::dialect::quant::{self, Act};
 use crate::{Affine, DType, Numerics, TensorType};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint as fx;
+use std::cmp::Ordering;
 
 /// Bias and requantization operands of an accumulating op, with how they are used.
 struct Accumulate {
@@ -243,18 +245,39 @@ impl Recipe<'_> {
         Ok(())
     }
 
+    /// Truth values of pairs of 8-bit codes, by the order that `order` finds.
+    pub(super) fn compare(
+        &mut self,
+        o: &quant::Compare,
+        order: impl Fn(i32, i32) -> Option<Ordering>,
+    ) -> Result<(), String> {
+        let holds = |p, q| o.f.holds(order(p, q));
+        let ty = TensorType::plain(&self.y().shape, DType::U8);
+        let truth = self.pair_table(ty, |p, q| holds(p, q).into())?;
+        self.push(nn::Cast {}, &[truth]);
+        Ok(())
+    }
+
     /// A table over all pairs of codes of the two inputs, of 8 bits.
     pub(super) fn pair_lut(&mut self, f: impl Fn(i32, i32) -> i32) -> Result<(), String> {
+        self.pair_table(storage_type(self.y()), f)?;
+        Ok(())
+    }
+
+    /// A step that looks up each pair of codes in a table of elements of `ty`.
+    fn pair_table(
+        &mut self,
+        ty: TensorType,
+        f: impl Fn(i32, i32) -> i32,
+    ) -> Result<Operand, String> {
         let (a, b) = (self.x(0).storage(), self.x(1).storage());
         if a.size() > 1 || b.size() > 1 {
             return Err(format!("there is no kernel for {a} and {b}"));
         }
         let ((a_lo, a_hi), (b_lo, b_hi)) = (limits(a), limits(b));
         let pairs = (a_lo..=a_hi).flat_map(|p| (b_lo..=b_hi).map(move |q| (p, q)));
-        let table = list(self.y().storage(), pairs.map(|(p, q)| i64::from(f(p, q))));
-        let ty = storage_type(self.y());
+        let table = list(ty.storage(), pairs.map(|(p, q)| i64::from(f(p, q))));
         let inputs = [Operand::Input(0), Operand::Input(1), Operand::Const(table)];
-        self.step(int::PairLut {}, &inputs, ty);
-        Ok(())
+        Ok(self.step(int::PairLut {}, &inputs, ty))
     }
 }

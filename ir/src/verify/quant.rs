@@ -16,6 +16,8 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("add_c2", "a, b and y have one parameter set each and the same storage"),
     ("sub_c2", "as add_c2"),
     ("mul_c2", "as add_c2"),
+    ("div_c2", "as add_c2"),
+    ("compare_c3", "a and b have one parameter set each and the same storage, y is bool"),
     ("binary_c2", "as add_c2"),
     ("binary_c3", "a power of quantized numbers has no kernel"),
     ("matmul_c4", "a, b and y have one parameter set each, a and b 8 or 16 bits"),
@@ -48,9 +50,15 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::add(c);
             uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
         }
-        Op::Sub(_) | Op::Mul(_) => {
+        Op::Sub(_) | Op::Mul(_) | Op::Div(_) => {
             shapes::add(c);
             uniform(c, 2, &[c.tensor(0), c.tensor(1), c.result(0)], true);
+        }
+        Op::Compare(_) => {
+            shapes::add(c);
+            uniform(c, 3, &[c.tensor(0), c.tensor(1)], true);
+            let y = c.result(0).storage();
+            c.require(3, y == DType::Bool, || format!("y is {y}"));
         }
         Op::Binary(o) => {
             shapes::add(c);

@@ -15,6 +15,10 @@ impl Site<'_, '_> {
             Op::Add(o) => quant::Add { act: self.needed(o.act, y), pot_scale_int16: false }.into(),
             Op::Sub(o) => quant::Sub { act: self.needed(o.act, y), pot_scale_int16: false }.into(),
             Op::Mul(o) => quant::Mul { act: self.needed(o.act, y) }.into(),
+            // TensorFlow Lite's quotients are wrong where they are small.
+            Op::Div(o) if self.r.m.numerics == Numerics::Onnx => {
+                quant::Div { act: self.needed(o.act, y) }.into()
+            }
             Op::Binary(o) => quant::Binary { f: o.f }.into(),
             Op::MatMul(o) => {
                 quant::MatMul { transpose_a: o.transpose_a, transpose_b: o.transpose_b }.into()

@@ -1,10 +1,10 @@
-//! Elementwise functions of codes: MUL, SQUARED_DIFFERENCE, PRELU, RELU, LEAKY_RELU, ABS, SQRT,
+//! Elementwise functions of codes: MUL, DIV, comparisons, SQUARED_DIFFERENCE, PRELU, RELU, LEAKY_RELU, ABS, SQRT,
 //! RSQRT, HARD_SWISH.
 //!
 //! Sources: sections D.6, D.14, D.15, D.22. Results are codes before the clamp to the type.
 
 use super::Affine;
-use super::gemmlowp::inv_sqrt;
+use super::gemmlowp::{get_reciprocal, inv_sqrt};
 use super::multiplier::{Multiplier, mul_by_quantized, quantize_multiplier, rounding_div_by_pot};
 
 /// MUL: `QM(f64(f32(s1·s2/sy)))`. Section D.6.
@@ -51,6 +51,52 @@ impl SquaredDifference {
         let d = scaled(a, 0).wrapping_sub(scaled(b, 1));
         mul_by_quantized(d.wrapping_mul(d), self.output).wrapping_add(self.output_zero_point)
     }
+}
+
+/// DIV of 8-bit codes. Section D.7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Division {
+    multiplier: Multiplier,
+    zero_points: [i32; 3],
+}
+
+impl Division {
+    /// Of inputs `a` and `b` and output `y`: `QM(f64(f32(s1/(s2·sy))))`.
+    pub fn new(a: Affine, b: Affine, y: Affine) -> Self {
+        let multiplier = quantize_multiplier(f64::from(a.scale / (b.scale * y.scale)));
+        Division { multiplier, zero_points: [a, b, y].map(|t| t.zero_point) }
+    }
+
+    /// The output code. A divisor of 0, which the reference does not allow, counts as the smallest
+    /// positive one. Quotients much below 1 wrap the count of a shift, as the reference does.
+    pub fn eval(&self, a: i32, b: i32) -> i32 {
+        let (mut a, mut b) =
+            (a.wrapping_sub(self.zero_points[0]), b.wrapping_sub(self.zero_points[1]));
+        if b < 0 {
+            (a, b) = (a.wrapping_neg(), b.wrapping_neg());
+        }
+        let (reciprocal, bits) = get_reciprocal(b.max(1), 31);
+        let headroom = sign_headroom(a);
+        let quotient = mul_by_quantized(a, Multiplier::new(reciprocal, headroom));
+        let shift = self.multiplier.shift.wrapping_sub(bits).wrapping_sub(headroom);
+        mul_by_quantized(quotient, Multiplier::new(self.multiplier.mantissa, shift))
+            .wrapping_add(self.zero_points[2])
+    }
+}
+
+/// Bits that `a` may be shifted left by without losing its sign.
+fn sign_headroom(a: i32) -> i32 {
+    match a >= 0 {
+        true => a.leading_zeros() as i32 - 1,
+        false => a.wrapping_mul(-2).wrapping_sub(1).leading_zeros() as i32,
+    }
+}
+
+/// What EQUAL, LESS and their kind compare in the place of 8-bit codes:
+/// `MB((q − z) << 8, QM(f64(s)))`. Section D.20.
+pub fn comparable(q: i32, x: Affine) -> i32 {
+    let steps = q.wrapping_sub(x.zero_point).wrapping_shl(8);
+    mul_by_quantized(steps, quantize_multiplier(x.scale.into()))
 }
 
 /// PRELU and LEAKY_RELU: one multiplier at and above the zero point, another below. Section D.15.
@@ -207,6 +253,25 @@ mod tests {
         assert_eq!([0, 4, -1].map(|q| rsqrt_code(q, at(1.0, 0), at(0.25, 1), 127)), [127, 3, 127]);
         let p = SquaredDifference::new(at(0.5, 0), at(0.5, 0), at(0.25, -1));
         assert_eq!([(3, 1), (1, 3), (5, 5)].map(|(a, b)| p.eval(a, b)), [3, 3, -1]);
+    }
+
+    #[test]
+    fn quotients() {
+        let p = Division::new(at(0.5, 0), at(0.5, 0), at(1.0, 0));
+        // The last one wraps the count of its shift, and the reference says 1.
+        let pairs = [(7, 2), (-7, 2), (7, -2), (-6, -3), (0, 5)];
+        assert_eq!(pairs.map(|(a, b)| p.eval(a, b)), [4, -3, -3, 2, 1]);
+        let p = Division::new(at(1.0, 3), at(0.25, -1), at(0.5, 10));
+        // (13 − 3)/((7 + 1)·0.25)/0.5 + 10
+        assert_eq!(p.eval(13, 7), 20);
+    }
+
+    #[test]
+    fn comparable_codes_of_one_number_are_equal() {
+        assert_eq!(comparable(12, at(0.5, 2)), comparable(22, at(0.25, 2)));
+        assert_eq!([-3, 2, 3].map(|q| comparable(q, at(0.5, 2))), [-640, 0, 128]);
+        // Below half a step of 1/256 two numbers count as one.
+        assert_eq!(comparable(1, at(0.001, 0)), comparable(0, at(0.001, 0)));
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub use convert::{
     ConcatRescale, IntRequant, dequantize_per_axis, dequantize_per_tensor, quantize_f32,
 };
 pub use elementwise::{
-    HardSwish, SquaredDifference, TwoSlopes, abs_code, mul_multiplier, ratio_multiplier,
-    rsqrt_code, sqrt_code,
+    Division, HardSwish, SquaredDifference, TwoSlopes, abs_code, comparable, mul_multiplier,
+    ratio_multiplier, rsqrt_code, sqrt_code,
 };
 pub use gemmlowp::{
     exp_on_negative_values, get_reciprocal, inv_sqrt, log_x, reciprocal_one_over_one_plus_x,

@@ -6,6 +6,7 @@
 //! the name of its first output tensor and its index in the file.
 
 mod float;
+mod transpose_conv;
 
 pub use float::FLOAT_ONLY;
 
@@ -21,7 +22,7 @@ use qcc_ir::{
 use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] are more.
-pub const SUPPORTED: [&str; 40] = [
+pub const SUPPORTED: [&str; 48] = [
     "ABS",
     "ADD",
     "ARG_MAX",
@@ -32,12 +33,18 @@ pub const SUPPORTED: [&str; 40] = [
     "CONV_2D",
     "DEPTHWISE_CONV_2D",
     "DEQUANTIZE",
+    "DIV",
     "ELU",
+    "EQUAL",
     "EXP",
     "FULLY_CONNECTED",
     "GELU",
+    "GREATER",
+    "GREATER_EQUAL",
     "HARD_SWISH",
     "LEAKY_RELU",
+    "LESS",
+    "LESS_EQUAL",
     "LOG",
     "LOGISTIC",
     "MAXIMUM",
@@ -45,6 +52,7 @@ pub const SUPPORTED: [&str; 40] = [
     "MEAN",
     "MINIMUM",
     "MUL",
+    "NOT_EQUAL",
     "PRELU",
     "QUANTIZE",
     "REDUCE_MAX",
@@ -62,6 +70,7 @@ pub const SUPPORTED: [&str; 40] = [
     "SQUARED_DIFFERENCE",
     "SUB",
     "TANH",
+    "TRANSPOSE_CONV",
 ];
 
 /// Converts the first subgraph.
@@ -292,6 +301,7 @@ impl<'a> Converter<'a> {
             "CONV_2D" => self.conv2d(node),
             "DEPTHWISE_CONV_2D" => self.depthwise(node),
             "FULLY_CONNECTED" => self.fully_connected(node),
+            "TRANSPOSE_CONV" => self.transpose_conv(node),
             "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.pool(node),
             "MEAN" => self.mean(node),
             "REDUCE_MAX" => self.reduce_max(node, false),
@@ -317,6 +327,9 @@ impl<'a> Converter<'a> {
             Some(t) => self.value(t).map(Some),
             None => Ok(None),
         }
+    }
+    pub(super) fn is_quantized(&self, v: Value) -> bool {
+        self.tensor_type(v).quant_type().is_some()
     }
     /// A quantized operand.
     pub(super) fn quantized(&mut self, node: &Node, i: usize) -> Result<Value, String> {

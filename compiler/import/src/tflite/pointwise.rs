@@ -4,7 +4,7 @@ use super::convert::{Converter, Node, activation};
 use super::raw::{BatchMatMulOptions, RawOptions};
 use crate::shapes;
 use qcc_ir::OpKind;
-use qcc_ir::dialect::nn::{BinaryFn, UnaryFn};
+use qcc_ir::dialect::nn::{self, BinaryFn, CompareFn, UnaryFn};
 use qcc_ir::dialect::quant::{self, Act};
 
 impl Converter<'_> {
@@ -16,6 +16,9 @@ impl Converter<'_> {
         let name = node.op.name();
         if let Some(kind) = pair(&name, &node.op.options) {
             return self.pair(node, kind?);
+        }
+        if let Some((f, swap)) = comparison(&name) {
+            return self.compare(node, f, swap);
         }
         if name == "BATCH_MATMUL" {
             return self.matmul(node);
@@ -31,6 +34,17 @@ impl Converter<'_> {
         let (a, b) = (self.quantized(node, 0)?, self.quantized(node, 1)?);
         let shape = shapes::broadcast(&self.shape(a), &self.shape(b))?;
         self.emit(node, kind, &[a, b], &shape)
+    }
+
+    /// Truth values, of codes or of plain elements.
+    pub(super) fn compare(&mut self, node: &Node, f: CompareFn, swap: bool) -> Result<(), String> {
+        let [a, b] = [usize::from(swap), usize::from(!swap)];
+        let (a, b) = (self.operand(node, a)?, self.operand(node, b)?);
+        let shape = shapes::broadcast(&self.shape(a), &self.shape(b))?;
+        match self.is_quantized(a) && self.is_quantized(b) {
+            true => self.emit(node, quant::Compare { f }, &[a, b], &shape),
+            false => self.emit(node, nn::Compare { f }, &[a, b], &shape),
+        }
     }
 
     fn matmul(&mut self, node: &Node) -> Result<(), String> {
@@ -69,6 +83,19 @@ pub(super) fn matmul_shape<'n>(
 
 pub(super) type Kind = Result<OpKind, String>;
 
+/// A comparison, if `name` is one, and whether its operands change places.
+pub(super) fn comparison(name: &str) -> Option<(CompareFn, bool)> {
+    Some(match name {
+        "EQUAL" => (CompareFn::Equal, false),
+        "NOT_EQUAL" => (CompareFn::NotEqual, false),
+        "LESS" => (CompareFn::Less, false),
+        "LESS_EQUAL" => (CompareFn::LessEqual, false),
+        "GREATER" => (CompareFn::Less, true),
+        "GREATER_EQUAL" => (CompareFn::LessEqual, true),
+        _ => return None,
+    })
+}
+
 /// An operator on two activations, if `name` is one.
 pub(super) fn pair(name: &str, options: &RawOptions) -> Option<Kind> {
     let binary = |f| Ok(quant::Binary { f }.into());
@@ -83,6 +110,10 @@ pub(super) fn pair(name: &str, options: &RawOptions) -> Option<Kind> {
             activation(o.fused_activation).map(|act| quant::Mul { act }.into())
         }
         ("MUL", _) => Ok(quant::Mul { act: Act::None }.into()),
+        ("DIV", RawOptions::Div(o)) => {
+            activation(o.fused_activation).map(|act| quant::Div { act }.into())
+        }
+        ("DIV", _) => Ok(quant::Div { act: Act::None }.into()),
         ("MINIMUM", _) => binary(BinaryFn::Min),
         ("MAXIMUM", _) => binary(BinaryFn::Max),
         ("SQUARED_DIFFERENCE", _) => binary(BinaryFn::SquaredDifference),

@@ -17,7 +17,7 @@ pub const ENUM_MAX_BUILTIN_OPTIONS: u8 = 116;
     note = "Use associated constants instead. This will no longer be generated in 2021."
 )]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 23] = [
+pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 25] = [
     BuiltinOptions::NONE,
     BuiltinOptions::Conv2DOptions,
     BuiltinOptions::DepthwiseConv2DOptions,
@@ -31,9 +31,11 @@ pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 23] = [
     BuiltinOptions::MulOptions,
     BuiltinOptions::ReducerOptions,
     BuiltinOptions::SubOptions,
+    BuiltinOptions::DivOptions,
     BuiltinOptions::SplitOptions,
     BuiltinOptions::DequantizeOptions,
     BuiltinOptions::ArgMaxOptions,
+    BuiltinOptions::TransposeConvOptions,
     BuiltinOptions::ArgMinOptions,
     BuiltinOptions::FakeQuantOptions,
     BuiltinOptions::LeakyReluOptions,
@@ -61,9 +63,11 @@ impl BuiltinOptions {
     pub const MulOptions: Self = Self(21);
     pub const ReducerOptions: Self = Self(27);
     pub const SubOptions: Self = Self(28);
+    pub const DivOptions: Self = Self(29);
     pub const SplitOptions: Self = Self(35);
     pub const DequantizeOptions: Self = Self(38);
     pub const ArgMaxOptions: Self = Self(40);
+    pub const TransposeConvOptions: Self = Self(49);
     pub const ArgMinOptions: Self = Self(57);
     pub const FakeQuantOptions: Self = Self(58);
     pub const LeakyReluOptions: Self = Self(75);
@@ -88,9 +92,11 @@ impl BuiltinOptions {
         Self::MulOptions,
         Self::ReducerOptions,
         Self::SubOptions,
+        Self::DivOptions,
         Self::SplitOptions,
         Self::DequantizeOptions,
         Self::ArgMaxOptions,
+        Self::TransposeConvOptions,
         Self::ArgMinOptions,
         Self::FakeQuantOptions,
         Self::LeakyReluOptions,
@@ -115,9 +121,11 @@ impl BuiltinOptions {
             Self::MulOptions => Some("MulOptions"),
             Self::ReducerOptions => Some("ReducerOptions"),
             Self::SubOptions => Some("SubOptions"),
+            Self::DivOptions => Some("DivOptions"),
             Self::SplitOptions => Some("SplitOptions"),
             Self::DequantizeOptions => Some("DequantizeOptions"),
             Self::ArgMaxOptions => Some("ArgMaxOptions"),
+            Self::TransposeConvOptions => Some("TransposeConvOptions"),
             Self::ArgMinOptions => Some("ArgMinOptions"),
             Self::FakeQuantOptions => Some("FakeQuantOptions"),
             Self::LeakyReluOptions => Some("LeakyReluOptions"),
@@ -1907,6 +1915,21 @@ impl<'a> Operator<'a> {
 
     #[inline]
     #[allow(non_snake_case)]
+    pub fn builtin_options_as_div_options(&self) -> Option<DivOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::DivOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { DivOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
     pub fn builtin_options_as_split_options(&self) -> Option<SplitOptions<'a>> {
         if self.builtin_options_type() == BuiltinOptions::SplitOptions {
             self.builtin_options().map(|t| {
@@ -1944,6 +1967,21 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { ArgMaxOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_transpose_conv_options(&self) -> Option<TransposeConvOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::TransposeConvOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { TransposeConvOptions::init_from_table(t) }
             })
         } else {
             None
@@ -2080,9 +2118,11 @@ impl ::flatbuffers::Verifiable for Operator<'_> {
           BuiltinOptions::MulOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MulOptions>>("BuiltinOptions::MulOptions", pos),
           BuiltinOptions::ReducerOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ReducerOptions>>("BuiltinOptions::ReducerOptions", pos),
           BuiltinOptions::SubOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SubOptions>>("BuiltinOptions::SubOptions", pos),
+          BuiltinOptions::DivOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DivOptions>>("BuiltinOptions::DivOptions", pos),
           BuiltinOptions::SplitOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SplitOptions>>("BuiltinOptions::SplitOptions", pos),
           BuiltinOptions::DequantizeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DequantizeOptions>>("BuiltinOptions::DequantizeOptions", pos),
           BuiltinOptions::ArgMaxOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMaxOptions>>("BuiltinOptions::ArgMaxOptions", pos),
+          BuiltinOptions::TransposeConvOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TransposeConvOptions>>("BuiltinOptions::TransposeConvOptions", pos),
           BuiltinOptions::ArgMinOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMinOptions>>("BuiltinOptions::ArgMinOptions", pos),
           BuiltinOptions::FakeQuantOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FakeQuantOptions>>("BuiltinOptions::FakeQuantOptions", pos),
           BuiltinOptions::LeakyReluOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<LeakyReluOptions>>("BuiltinOptions::LeakyReluOptions", pos),
@@ -2310,6 +2350,16 @@ impl ::core::fmt::Debug for Operator<'_> {
                     )
                 }
             }
+            BuiltinOptions::DivOptions => {
+                if let Some(x) = self.builtin_options_as_div_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
             BuiltinOptions::SplitOptions => {
                 if let Some(x) = self.builtin_options_as_split_options() {
                     ds.field("builtin_options", &x)
@@ -2332,6 +2382,16 @@ impl ::core::fmt::Debug for Operator<'_> {
             }
             BuiltinOptions::ArgMaxOptions => {
                 if let Some(x) = self.builtin_options_as_arg_max_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::TransposeConvOptions => {
+                if let Some(x) = self.builtin_options_as_transpose_conv_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -4692,6 +4752,298 @@ impl ::core::fmt::Debug for MulOptions<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         let mut ds = f.debug_struct("MulOptions");
         ds.field("fused_activation_function", &self.fused_activation_function());
+        ds.finish()
+    }
+}
+pub enum DivOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DivOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DivOptions<'a> {
+    type Inner = DivOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> DivOptions<'a> {
+    pub const VT_FUSED_ACTIVATION_FUNCTION: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        DivOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args DivOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<DivOptions<'bldr>> {
+        let mut builder = DivOptionsBuilder::new(_fbb);
+        builder.add_fused_activation_function(args.fused_activation_function);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn fused_activation_function(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i8>(DivOptions::VT_FUSED_ACTIVATION_FUNCTION, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for DivOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i8>(
+                "fused_activation_function",
+                Self::VT_FUSED_ACTIVATION_FUNCTION,
+                false,
+            )?
+            .finish();
+        Ok(())
+    }
+}
+pub struct DivOptionsArgs {
+    pub fused_activation_function: i8,
+}
+impl<'a> Default for DivOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        DivOptionsArgs { fused_activation_function: 0 }
+    }
+}
+
+pub struct DivOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DivOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_fused_activation_function(&mut self, fused_activation_function: i8) {
+        self.fbb_.push_slot::<i8>(
+            DivOptions::VT_FUSED_ACTIVATION_FUNCTION,
+            fused_activation_function,
+            0,
+        );
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> DivOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        DivOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<DivOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for DivOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("DivOptions");
+        ds.field("fused_activation_function", &self.fused_activation_function());
+        ds.finish()
+    }
+}
+pub enum TransposeConvOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct TransposeConvOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for TransposeConvOptions<'a> {
+    type Inner = TransposeConvOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> TransposeConvOptions<'a> {
+    pub const VT_PADDING: ::flatbuffers::VOffsetT = 4;
+    pub const VT_STRIDE_W: ::flatbuffers::VOffsetT = 6;
+    pub const VT_STRIDE_H: ::flatbuffers::VOffsetT = 8;
+    pub const VT_FUSED_ACTIVATION_FUNCTION: ::flatbuffers::VOffsetT = 10;
+    pub const VT_QUANTIZED_BIAS_TYPE: ::flatbuffers::VOffsetT = 12;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        TransposeConvOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args TransposeConvOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<TransposeConvOptions<'bldr>> {
+        let mut builder = TransposeConvOptionsBuilder::new(_fbb);
+        builder.add_stride_h(args.stride_h);
+        builder.add_stride_w(args.stride_w);
+        builder.add_quantized_bias_type(args.quantized_bias_type);
+        builder.add_fused_activation_function(args.fused_activation_function);
+        builder.add_padding(args.padding);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn padding(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i8>(TransposeConvOptions::VT_PADDING, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn stride_w(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(TransposeConvOptions::VT_STRIDE_W, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn stride_h(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(TransposeConvOptions::VT_STRIDE_H, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn fused_activation_function(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe {
+            self._tab
+                .get::<i8>(TransposeConvOptions::VT_FUSED_ACTIVATION_FUNCTION, Some(0))
+                .unwrap()
+        }
+    }
+    #[inline]
+    pub fn quantized_bias_type(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe {
+            self._tab.get::<i8>(TransposeConvOptions::VT_QUANTIZED_BIAS_TYPE, Some(0)).unwrap()
+        }
+    }
+}
+
+impl ::flatbuffers::Verifiable for TransposeConvOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i8>("padding", Self::VT_PADDING, false)?
+            .visit_field::<i32>("stride_w", Self::VT_STRIDE_W, false)?
+            .visit_field::<i32>("stride_h", Self::VT_STRIDE_H, false)?
+            .visit_field::<i8>(
+                "fused_activation_function",
+                Self::VT_FUSED_ACTIVATION_FUNCTION,
+                false,
+            )?
+            .visit_field::<i8>("quantized_bias_type", Self::VT_QUANTIZED_BIAS_TYPE, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct TransposeConvOptionsArgs {
+    pub padding: i8,
+    pub stride_w: i32,
+    pub stride_h: i32,
+    pub fused_activation_function: i8,
+    pub quantized_bias_type: i8,
+}
+impl<'a> Default for TransposeConvOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        TransposeConvOptionsArgs {
+            padding: 0,
+            stride_w: 0,
+            stride_h: 0,
+            fused_activation_function: 0,
+            quantized_bias_type: 0,
+        }
+    }
+}
+
+pub struct TransposeConvOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TransposeConvOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_padding(&mut self, padding: i8) {
+        self.fbb_.push_slot::<i8>(TransposeConvOptions::VT_PADDING, padding, 0);
+    }
+    #[inline]
+    pub fn add_stride_w(&mut self, stride_w: i32) {
+        self.fbb_.push_slot::<i32>(TransposeConvOptions::VT_STRIDE_W, stride_w, 0);
+    }
+    #[inline]
+    pub fn add_stride_h(&mut self, stride_h: i32) {
+        self.fbb_.push_slot::<i32>(TransposeConvOptions::VT_STRIDE_H, stride_h, 0);
+    }
+    #[inline]
+    pub fn add_fused_activation_function(&mut self, fused_activation_function: i8) {
+        self.fbb_.push_slot::<i8>(
+            TransposeConvOptions::VT_FUSED_ACTIVATION_FUNCTION,
+            fused_activation_function,
+            0,
+        );
+    }
+    #[inline]
+    pub fn add_quantized_bias_type(&mut self, quantized_bias_type: i8) {
+        self.fbb_.push_slot::<i8>(
+            TransposeConvOptions::VT_QUANTIZED_BIAS_TYPE,
+            quantized_bias_type,
+            0,
+        );
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> TransposeConvOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        TransposeConvOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<TransposeConvOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for TransposeConvOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("TransposeConvOptions");
+        ds.field("padding", &self.padding());
+        ds.field("stride_w", &self.stride_w());
+        ds.field("stride_h", &self.stride_h());
+        ds.field("fused_activation_function", &self.fused_activation_function());
+        ds.field("quantized_bias_type", &self.quantized_bias_type());
         ds.finish()
     }
 }

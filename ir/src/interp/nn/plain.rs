@@ -3,7 +3,7 @@
 use super::super::index::{broadcast, each};
 use super::floats;
 use crate::TensorType;
-use crate::dialect::nn::{Compare, CompareFn, CumSum, IntBinary, IntFn, TopK};
+use crate::dialect::nn::{Compare, CumSum, IntBinary, IntFn, TopK};
 use qcc_runtime::{DType, Tensor};
 use std::cmp::Ordering;
 
@@ -21,12 +21,7 @@ pub(super) fn compare(o: &Compare, xs: [&Tensor; 2], mut y: Tensor) -> Result<Te
             true => a.get_f64(p).partial_cmp(&b.get_f64(q)),
             false => Some(a.get_i64(p).cmp(&b.get_i64(q))),
         };
-        let holds = match o.f {
-            CompareFn::Equal => order == Some(Ordering::Equal),
-            CompareFn::Less => order == Some(Ordering::Less),
-            CompareFn::LessEqual => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-        };
-        y.set_i64(i, holds.into());
+        y.set_i64(i, o.f.holds(order).into());
     });
     Ok(y)
 }

@@ -70,6 +70,7 @@ impl Plain {
             Element::Compare(f) => {
                 let pred = match f {
                     CompareFn::Equal => Pred::Eq,
+                    CompareFn::NotEqual => Pred::Ne,
                     CompareFn::Less => Pred::Lt,
                     CompareFn::LessEqual => Pred::Le,
                 };

@@ -5,7 +5,7 @@
 
 use super::{Converter, Node, activation, positive};
 use crate::shapes;
-use crate::tflite::pointwise::{matmul_shape, pair, unary};
+use crate::tflite::pointwise::{comparison, matmul_shape, pair, unary};
 use crate::tflite::raw::{RawOp, RawOptions, RawSubgraph};
 use qcc_ir::dialect::nn::{self, FakeQuantForm, ReduceFn, ResizeCoordinates, UnaryFn};
 use qcc_ir::dialect::quant::{self, Act};
@@ -22,7 +22,11 @@ pub fn is_float_graph(graph: &RawSubgraph) -> bool {
 
 /// True if what an operator works on is float32.
 fn reads_floats(graph: &RawSubgraph, op: &RawOp) -> bool {
-    let data = if op.name() == "SPLIT" { 1 } else { 0 };
+    let data = match op.name().as_str() {
+        "SPLIT" => 1,
+        "TRANSPOSE_CONV" => 2,
+        _ => 0,
+    };
     let tensor = op.inputs.get(data).copied().flatten().and_then(|t| graph.tensors.get(t));
     tensor.is_some_and(|t| t.storage_dtype() == Some(DType::F32))
 }
@@ -40,6 +44,7 @@ impl Converter<'_> {
             "CONV_2D" => self.float_conv2d(node),
             "DEPTHWISE_CONV_2D" => self.float_depthwise(node),
             "FULLY_CONNECTED" => self.float_fully_connected(node),
+            "TRANSPOSE_CONV" => self.transpose_conv(node),
             "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.float_pool(node),
             "MEAN" => {
                 let x = self.float(node, 0)?;
@@ -67,6 +72,7 @@ impl Converter<'_> {
             "BATCH_MATMUL" => self.float_matmul(node),
             "NEG" => self.float_unary(node, function(UnaryFn::Neg)),
             "SQUARE" => self.float_unary(node, function(UnaryFn::Square)),
+            other if let Some((f, swap)) = comparison(other) => self.compare(node, f, swap),
             other => match pair(other, &node.op.options) {
                 Some(kind) => self.float_pair(node, kind?),
                 None => {
@@ -293,6 +299,7 @@ fn on_floats(kind: OpKind) -> Result<OpKind, String> {
     Ok(match kind {
         OpKind::Quant(Op::Add(o)) => nn::Add { act: o.act }.into(),
         OpKind::Quant(Op::Sub(o)) => nn::Sub { act: o.act }.into(),
+        OpKind::Quant(Op::Div(o)) => nn::Div { act: o.act }.into(),
         OpKind::Quant(Op::Mul(o)) => nn::Mul { act: o.act }.into(),
         OpKind::Quant(Op::Binary(o)) => nn::Binary { f: o.f }.into(),
         OpKind::Quant(Op::Unary(o)) => nn::Unary { f: o.f, alpha: o.alpha, beta: o.beta }.into(),

@@ -28,6 +28,10 @@ pub enum RawOptions {
     Sub(AddOptions),
     /// Of MUL.
     Mul(MulOptions),
+    /// Of DIV.
+    Div(DivOptions),
+    /// Of TRANSPOSE_CONV.
+    TransposeConv(TransposeConvOptions),
     /// Of LEAKY_RELU.
     LeakyRelu(LeakyReluOptions),
     /// Of BATCH_MATMUL.
@@ -144,6 +148,26 @@ pub struct AddOptions {
 #[allow(missing_docs)]
 pub struct MulOptions {
     pub fused_activation: i8,
+}
+
+/// Of DIV.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct DivOptions {
+    pub fused_activation: i8,
+}
+
+/// Of TRANSPOSE_CONV.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct TransposeConvOptions {
+    /// 0 SAME, 1 VALID.
+    pub padding: i8,
+    pub stride_h: i32,
+    pub stride_w: i32,
+    pub fused_activation: i8,
+    /// Type of the bias where there is none in the file; FLOAT32 (0) when not set.
+    pub quantized_bias_type: TfliteType,
 }
 
 /// Of LEAKY_RELU.
@@ -263,7 +287,16 @@ fn windowed(op: &Operator) -> Option<RawOptions> {
             fused_activation: o.fused_activation_function(),
         })
     });
-    conv.or(depthwise).or(pool)
+    let transposed = op.builtin_options_as_transpose_conv_options().map(|o| {
+        RawOptions::TransposeConv(TransposeConvOptions {
+            padding: o.padding(),
+            stride_h: o.stride_h(),
+            stride_w: o.stride_w(),
+            fused_activation: o.fused_activation_function(),
+            quantized_bias_type: TfliteType(o.quantized_bias_type()),
+        })
+    });
+    conv.or(depthwise).or(pool).or(transposed)
 }
 
 /// Options of all other operators that have fields. Reads by the kind: at most one is there.
@@ -305,6 +338,10 @@ fn plain(op: &Operator) -> Option<RawOptions> {
         Kind::MulOptions => {
             let o = op.builtin_options_as_mul_options()?;
             RawOptions::Mul(MulOptions { fused_activation: o.fused_activation_function() })
+        }
+        Kind::DivOptions => {
+            let o = op.builtin_options_as_div_options()?;
+            RawOptions::Div(DivOptions { fused_activation: o.fused_activation_function() })
         }
         Kind::LeakyReluOptions => {
             let alpha = op.builtin_options_as_leaky_relu_options()?.alpha();
