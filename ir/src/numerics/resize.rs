@@ -49,10 +49,31 @@ pub fn nearest_axis(
         let at = match rounding {
             NearestRounding::Floor => at.floor(),
             NearestRounding::Ceil => at.ceil(),
-            NearestRounding::HalfDown => (at - 0.5).ceil(),
-            NearestRounding::HalfUp => (at + 0.5).floor(),
+            // What lies beyond the pixel below is exact; a sum with ½ would round.
+            NearestRounding::HalfDown if at - at.floor() > 0.5 => at.ceil(),
+            NearestRounding::HalfUp if at - at.floor() >= 0.5 => at.ceil(),
+            NearestRounding::HalfDown | NearestRounding::HalfUp => at.floor(),
         };
         (at.max(0.0) as u64).min(last)
     };
     (0..extents[1]).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_told_from_what_is_just_below() {
+        // 41 · (1/82) is just below ½ in f32; ½ more would round to 1.
+        let up = nearest_axis([2, 83], ResizeCoordinates::AlignCorners, NearestRounding::HalfUp);
+        assert_eq!((up[41], up[42]), (0, 1));
+        let on_a_half = |r| nearest_axis([3, 2], ResizeCoordinates::HalfPixel, r);
+        // Positions ¼ and 1¾.
+        assert_eq!(on_a_half(NearestRounding::HalfUp), [0, 2]);
+        let at_halves = |r| nearest_axis([4, 2], ResizeCoordinates::HalfPixel, r);
+        // Positions ½ and 2½.
+        assert_eq!(at_halves(NearestRounding::HalfUp), [1, 3]);
+        assert_eq!(at_halves(NearestRounding::HalfDown), [0, 2]);
+    }
 }

@@ -6,9 +6,11 @@
 //! the name of its first output tensor and its index in the file.
 
 mod float;
+mod moves;
 mod transpose_conv;
 
 pub use float::FLOAT_ONLY;
+pub use moves::names as moves;
 
 use super::raw::{RawModel, RawOp, RawOptions, RawSubgraph, RawTensor};
 use crate::shapes;
@@ -21,7 +23,8 @@ use qcc_ir::{
 };
 use std::sync::Arc;
 
-/// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] are more.
+/// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] and [`moves`] are
+/// more.
 pub const SUPPORTED: [&str; 48] = [
     "ABS",
     "ADD",
@@ -101,6 +104,8 @@ pub(super) struct Converter<'a> {
     batch: u64,
     /// Level nn: operators on floats are converted.
     is_float_graph: bool,
+    /// Bytes of constants that were computed.
+    folded_bytes: u64,
 }
 
 /// What is known of the op being converted.
@@ -121,6 +126,7 @@ impl<'a> Converter<'a> {
             func: Func::new("main", FuncKind::Main, &[]),
             values: vec![None; graph.tensors.len()],
             batch: 1,
+            folded_bytes: 0,
         }
     }
 
@@ -187,7 +193,9 @@ impl<'a> Converter<'a> {
 
     /// All operators that cannot be converted, in one error.
     fn unsupported(&self) -> Result<(), ImportError> {
-        let supported = [&SUPPORTED[..], &FLOAT_ONLY[..]].concat();
+        let all = SUPPORTED.into_iter().chain(FLOAT_ONLY).chain(moves::names());
+        let mut supported: Vec<&str> = all.collect();
+        supported.sort_unstable();
         let names = supported.join(", ");
         let problems: Vec<Problem> = self
             .graph
@@ -292,6 +300,9 @@ impl<'a> Converter<'a> {
     }
 
     fn dispatch(&mut self, node: &Node) -> Result<(), String> {
+        if let Some(convert) = self.mover(node.op) {
+            return convert(self, node);
+        }
         if self.is_float(node.op) {
             return self.float_op(node);
         }
@@ -347,6 +358,10 @@ impl<'a> Converter<'a> {
         let t = node.op.inputs.get(i).copied().flatten();
         let t = t.ok_or_else(|| format!("input {i} is missing"))?;
         let tensor = &self.graph.tensors[t];
+        let known = self.values[t].and_then(|v| self.known(v));
+        if let Some(t) = known.filter(|t| [DType::I32, DType::I64].contains(&t.dtype())) {
+            return Ok(t.to_i64_vec());
+        }
         let bytes = tensor.constant_bytes();
         let bytes = bytes.ok_or_else(|| format!("input {i} must be a constant"))?;
         match tensor.storage_dtype() {

@@ -12,7 +12,7 @@ pub mod raw;
 #[allow(dead_code, deprecated, missing_docs, non_snake_case, unused_imports, clippy::all)]
 mod schema_generated;
 
-pub use convert::{FLOAT_ONLY, SUPPORTED};
+pub use convert::{FLOAT_ONLY, SUPPORTED, moves};
 pub use names::builtin_name;
 
 use crate::{ImportError, ImportOptions, Problem};

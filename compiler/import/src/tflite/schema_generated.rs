@@ -17,7 +17,7 @@ pub const ENUM_MAX_BUILTIN_OPTIONS: u8 = 116;
     note = "Use associated constants instead. This will no longer be generated in 2021."
 )]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 25] = [
+pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 34] = [
     BuiltinOptions::NONE,
     BuiltinOptions::Conv2DOptions,
     BuiltinOptions::DepthwiseConv2DOptions,
@@ -28,19 +28,28 @@ pub const ENUM_VALUES_BUILTIN_OPTIONS: [BuiltinOptions; 25] = [
     BuiltinOptions::AddOptions,
     BuiltinOptions::ResizeBilinearOptions,
     BuiltinOptions::ReshapeOptions,
+    BuiltinOptions::SpaceToDepthOptions,
     BuiltinOptions::MulOptions,
+    BuiltinOptions::GatherOptions,
     BuiltinOptions::ReducerOptions,
     BuiltinOptions::SubOptions,
     BuiltinOptions::DivOptions,
+    BuiltinOptions::SqueezeOptions,
+    BuiltinOptions::StridedSliceOptions,
     BuiltinOptions::SplitOptions,
     BuiltinOptions::DequantizeOptions,
     BuiltinOptions::ArgMaxOptions,
     BuiltinOptions::TransposeConvOptions,
     BuiltinOptions::ArgMinOptions,
     BuiltinOptions::FakeQuantOptions,
+    BuiltinOptions::PackOptions,
+    BuiltinOptions::UnpackOptions,
+    BuiltinOptions::ResizeNearestNeighborOptions,
     BuiltinOptions::LeakyReluOptions,
+    BuiltinOptions::MirrorPadOptions,
     BuiltinOptions::SplitVOptions,
     BuiltinOptions::QuantizeOptions,
+    BuiltinOptions::DepthToSpaceOptions,
     BuiltinOptions::BatchMatMulOptions,
     BuiltinOptions::GeluOptions,
 ];
@@ -60,19 +69,28 @@ impl BuiltinOptions {
     pub const AddOptions: Self = Self(11);
     pub const ResizeBilinearOptions: Self = Self(15);
     pub const ReshapeOptions: Self = Self(17);
+    pub const SpaceToDepthOptions: Self = Self(19);
     pub const MulOptions: Self = Self(21);
+    pub const GatherOptions: Self = Self(23);
     pub const ReducerOptions: Self = Self(27);
     pub const SubOptions: Self = Self(28);
     pub const DivOptions: Self = Self(29);
+    pub const SqueezeOptions: Self = Self(30);
+    pub const StridedSliceOptions: Self = Self(32);
     pub const SplitOptions: Self = Self(35);
     pub const DequantizeOptions: Self = Self(38);
     pub const ArgMaxOptions: Self = Self(40);
     pub const TransposeConvOptions: Self = Self(49);
     pub const ArgMinOptions: Self = Self(57);
     pub const FakeQuantOptions: Self = Self(58);
+    pub const PackOptions: Self = Self(59);
+    pub const UnpackOptions: Self = Self(64);
+    pub const ResizeNearestNeighborOptions: Self = Self(74);
     pub const LeakyReluOptions: Self = Self(75);
+    pub const MirrorPadOptions: Self = Self(77);
     pub const SplitVOptions: Self = Self(79);
     pub const QuantizeOptions: Self = Self(89);
+    pub const DepthToSpaceOptions: Self = Self(94);
     pub const BatchMatMulOptions: Self = Self(101);
     pub const GeluOptions: Self = Self(116);
 
@@ -89,19 +107,28 @@ impl BuiltinOptions {
         Self::AddOptions,
         Self::ResizeBilinearOptions,
         Self::ReshapeOptions,
+        Self::SpaceToDepthOptions,
         Self::MulOptions,
+        Self::GatherOptions,
         Self::ReducerOptions,
         Self::SubOptions,
         Self::DivOptions,
+        Self::SqueezeOptions,
+        Self::StridedSliceOptions,
         Self::SplitOptions,
         Self::DequantizeOptions,
         Self::ArgMaxOptions,
         Self::TransposeConvOptions,
         Self::ArgMinOptions,
         Self::FakeQuantOptions,
+        Self::PackOptions,
+        Self::UnpackOptions,
+        Self::ResizeNearestNeighborOptions,
         Self::LeakyReluOptions,
+        Self::MirrorPadOptions,
         Self::SplitVOptions,
         Self::QuantizeOptions,
+        Self::DepthToSpaceOptions,
         Self::BatchMatMulOptions,
         Self::GeluOptions,
     ];
@@ -118,19 +145,28 @@ impl BuiltinOptions {
             Self::AddOptions => Some("AddOptions"),
             Self::ResizeBilinearOptions => Some("ResizeBilinearOptions"),
             Self::ReshapeOptions => Some("ReshapeOptions"),
+            Self::SpaceToDepthOptions => Some("SpaceToDepthOptions"),
             Self::MulOptions => Some("MulOptions"),
+            Self::GatherOptions => Some("GatherOptions"),
             Self::ReducerOptions => Some("ReducerOptions"),
             Self::SubOptions => Some("SubOptions"),
             Self::DivOptions => Some("DivOptions"),
+            Self::SqueezeOptions => Some("SqueezeOptions"),
+            Self::StridedSliceOptions => Some("StridedSliceOptions"),
             Self::SplitOptions => Some("SplitOptions"),
             Self::DequantizeOptions => Some("DequantizeOptions"),
             Self::ArgMaxOptions => Some("ArgMaxOptions"),
             Self::TransposeConvOptions => Some("TransposeConvOptions"),
             Self::ArgMinOptions => Some("ArgMinOptions"),
             Self::FakeQuantOptions => Some("FakeQuantOptions"),
+            Self::PackOptions => Some("PackOptions"),
+            Self::UnpackOptions => Some("UnpackOptions"),
+            Self::ResizeNearestNeighborOptions => Some("ResizeNearestNeighborOptions"),
             Self::LeakyReluOptions => Some("LeakyReluOptions"),
+            Self::MirrorPadOptions => Some("MirrorPadOptions"),
             Self::SplitVOptions => Some("SplitVOptions"),
             Self::QuantizeOptions => Some("QuantizeOptions"),
+            Self::DepthToSpaceOptions => Some("DepthToSpaceOptions"),
             Self::BatchMatMulOptions => Some("BatchMatMulOptions"),
             Self::GeluOptions => Some("GeluOptions"),
             _ => None,
@@ -1870,6 +1906,21 @@ impl<'a> Operator<'a> {
 
     #[inline]
     #[allow(non_snake_case)]
+    pub fn builtin_options_as_space_to_depth_options(&self) -> Option<SpaceToDepthOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::SpaceToDepthOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { SpaceToDepthOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
     pub fn builtin_options_as_mul_options(&self) -> Option<MulOptions<'a>> {
         if self.builtin_options_type() == BuiltinOptions::MulOptions {
             self.builtin_options().map(|t| {
@@ -1877,6 +1928,21 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { MulOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_gather_options(&self) -> Option<GatherOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::GatherOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { GatherOptions::init_from_table(t) }
             })
         } else {
             None
@@ -1922,6 +1988,36 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { DivOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_squeeze_options(&self) -> Option<SqueezeOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::SqueezeOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { SqueezeOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_strided_slice_options(&self) -> Option<StridedSliceOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::StridedSliceOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { StridedSliceOptions::init_from_table(t) }
             })
         } else {
             None
@@ -2020,6 +2116,53 @@ impl<'a> Operator<'a> {
 
     #[inline]
     #[allow(non_snake_case)]
+    pub fn builtin_options_as_pack_options(&self) -> Option<PackOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::PackOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { PackOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_unpack_options(&self) -> Option<UnpackOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::UnpackOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { UnpackOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_resize_nearest_neighbor_options(
+        &self,
+    ) -> Option<ResizeNearestNeighborOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::ResizeNearestNeighborOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { ResizeNearestNeighborOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
     pub fn builtin_options_as_leaky_relu_options(&self) -> Option<LeakyReluOptions<'a>> {
         if self.builtin_options_type() == BuiltinOptions::LeakyReluOptions {
             self.builtin_options().map(|t| {
@@ -2027,6 +2170,21 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { LeakyReluOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_mirror_pad_options(&self) -> Option<MirrorPadOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::MirrorPadOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { MirrorPadOptions::init_from_table(t) }
             })
         } else {
             None
@@ -2057,6 +2215,21 @@ impl<'a> Operator<'a> {
                 // Created from a valid Table for this object
                 // Which contains a valid union in this slot
                 unsafe { QuantizeOptions::init_from_table(t) }
+            })
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    #[allow(non_snake_case)]
+    pub fn builtin_options_as_depth_to_space_options(&self) -> Option<DepthToSpaceOptions<'a>> {
+        if self.builtin_options_type() == BuiltinOptions::DepthToSpaceOptions {
+            self.builtin_options().map(|t| {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid union in this slot
+                unsafe { DepthToSpaceOptions::init_from_table(t) }
             })
         } else {
             None
@@ -2115,19 +2288,28 @@ impl ::flatbuffers::Verifiable for Operator<'_> {
           BuiltinOptions::AddOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AddOptions>>("BuiltinOptions::AddOptions", pos),
           BuiltinOptions::ResizeBilinearOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ResizeBilinearOptions>>("BuiltinOptions::ResizeBilinearOptions", pos),
           BuiltinOptions::ReshapeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ReshapeOptions>>("BuiltinOptions::ReshapeOptions", pos),
+          BuiltinOptions::SpaceToDepthOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SpaceToDepthOptions>>("BuiltinOptions::SpaceToDepthOptions", pos),
           BuiltinOptions::MulOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MulOptions>>("BuiltinOptions::MulOptions", pos),
+          BuiltinOptions::GatherOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GatherOptions>>("BuiltinOptions::GatherOptions", pos),
           BuiltinOptions::ReducerOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ReducerOptions>>("BuiltinOptions::ReducerOptions", pos),
           BuiltinOptions::SubOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SubOptions>>("BuiltinOptions::SubOptions", pos),
           BuiltinOptions::DivOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DivOptions>>("BuiltinOptions::DivOptions", pos),
+          BuiltinOptions::SqueezeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SqueezeOptions>>("BuiltinOptions::SqueezeOptions", pos),
+          BuiltinOptions::StridedSliceOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<StridedSliceOptions>>("BuiltinOptions::StridedSliceOptions", pos),
           BuiltinOptions::SplitOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SplitOptions>>("BuiltinOptions::SplitOptions", pos),
           BuiltinOptions::DequantizeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DequantizeOptions>>("BuiltinOptions::DequantizeOptions", pos),
           BuiltinOptions::ArgMaxOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMaxOptions>>("BuiltinOptions::ArgMaxOptions", pos),
           BuiltinOptions::TransposeConvOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TransposeConvOptions>>("BuiltinOptions::TransposeConvOptions", pos),
           BuiltinOptions::ArgMinOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ArgMinOptions>>("BuiltinOptions::ArgMinOptions", pos),
           BuiltinOptions::FakeQuantOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FakeQuantOptions>>("BuiltinOptions::FakeQuantOptions", pos),
+          BuiltinOptions::PackOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<PackOptions>>("BuiltinOptions::PackOptions", pos),
+          BuiltinOptions::UnpackOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<UnpackOptions>>("BuiltinOptions::UnpackOptions", pos),
+          BuiltinOptions::ResizeNearestNeighborOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ResizeNearestNeighborOptions>>("BuiltinOptions::ResizeNearestNeighborOptions", pos),
           BuiltinOptions::LeakyReluOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<LeakyReluOptions>>("BuiltinOptions::LeakyReluOptions", pos),
+          BuiltinOptions::MirrorPadOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<MirrorPadOptions>>("BuiltinOptions::MirrorPadOptions", pos),
           BuiltinOptions::SplitVOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SplitVOptions>>("BuiltinOptions::SplitVOptions", pos),
           BuiltinOptions::QuantizeOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<QuantizeOptions>>("BuiltinOptions::QuantizeOptions", pos),
+          BuiltinOptions::DepthToSpaceOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<DepthToSpaceOptions>>("BuiltinOptions::DepthToSpaceOptions", pos),
           BuiltinOptions::BatchMatMulOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BatchMatMulOptions>>("BuiltinOptions::BatchMatMulOptions", pos),
           BuiltinOptions::GeluOptions => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GeluOptions>>("BuiltinOptions::GeluOptions", pos),
           _ => Ok(()),
@@ -2320,8 +2502,28 @@ impl ::core::fmt::Debug for Operator<'_> {
                     )
                 }
             }
+            BuiltinOptions::SpaceToDepthOptions => {
+                if let Some(x) = self.builtin_options_as_space_to_depth_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
             BuiltinOptions::MulOptions => {
                 if let Some(x) = self.builtin_options_as_mul_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::GatherOptions => {
+                if let Some(x) = self.builtin_options_as_gather_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -2352,6 +2554,26 @@ impl ::core::fmt::Debug for Operator<'_> {
             }
             BuiltinOptions::DivOptions => {
                 if let Some(x) = self.builtin_options_as_div_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::SqueezeOptions => {
+                if let Some(x) = self.builtin_options_as_squeeze_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::StridedSliceOptions => {
+                if let Some(x) = self.builtin_options_as_strided_slice_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -2420,8 +2642,48 @@ impl ::core::fmt::Debug for Operator<'_> {
                     )
                 }
             }
+            BuiltinOptions::PackOptions => {
+                if let Some(x) = self.builtin_options_as_pack_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::UnpackOptions => {
+                if let Some(x) = self.builtin_options_as_unpack_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::ResizeNearestNeighborOptions => {
+                if let Some(x) = self.builtin_options_as_resize_nearest_neighbor_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
             BuiltinOptions::LeakyReluOptions => {
                 if let Some(x) = self.builtin_options_as_leaky_relu_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::MirrorPadOptions => {
+                if let Some(x) = self.builtin_options_as_mirror_pad_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -2442,6 +2704,16 @@ impl ::core::fmt::Debug for Operator<'_> {
             }
             BuiltinOptions::QuantizeOptions => {
                 if let Some(x) = self.builtin_options_as_quantize_options() {
+                    ds.field("builtin_options", &x)
+                } else {
+                    ds.field(
+                        "builtin_options",
+                        &"InvalidFlatbuffer: Union discriminant does not match value.",
+                    )
+                }
+            }
+            BuiltinOptions::DepthToSpaceOptions => {
+                if let Some(x) = self.builtin_options_as_depth_to_space_options() {
                     ds.field("builtin_options", &x)
                 } else {
                     ds.field(
@@ -3898,6 +4170,1066 @@ impl ::core::fmt::Debug for ReshapeOptions<'_> {
     fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
         let mut ds = f.debug_struct("ReshapeOptions");
         ds.field("new_shape", &self.new_shape());
+        ds.finish()
+    }
+}
+pub enum SpaceToDepthOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SpaceToDepthOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SpaceToDepthOptions<'a> {
+    type Inner = SpaceToDepthOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> SpaceToDepthOptions<'a> {
+    pub const VT_BLOCK_SIZE: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        SpaceToDepthOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args SpaceToDepthOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<SpaceToDepthOptions<'bldr>> {
+        let mut builder = SpaceToDepthOptionsBuilder::new(_fbb);
+        builder.add_block_size(args.block_size);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn block_size(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(SpaceToDepthOptions::VT_BLOCK_SIZE, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for SpaceToDepthOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?.visit_field::<i32>("block_size", Self::VT_BLOCK_SIZE, false)?.finish();
+        Ok(())
+    }
+}
+pub struct SpaceToDepthOptionsArgs {
+    pub block_size: i32,
+}
+impl<'a> Default for SpaceToDepthOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        SpaceToDepthOptionsArgs { block_size: 0 }
+    }
+}
+
+pub struct SpaceToDepthOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SpaceToDepthOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_block_size(&mut self, block_size: i32) {
+        self.fbb_.push_slot::<i32>(SpaceToDepthOptions::VT_BLOCK_SIZE, block_size, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> SpaceToDepthOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        SpaceToDepthOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<SpaceToDepthOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for SpaceToDepthOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("SpaceToDepthOptions");
+        ds.field("block_size", &self.block_size());
+        ds.finish()
+    }
+}
+pub enum DepthToSpaceOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct DepthToSpaceOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for DepthToSpaceOptions<'a> {
+    type Inner = DepthToSpaceOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> DepthToSpaceOptions<'a> {
+    pub const VT_BLOCK_SIZE: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        DepthToSpaceOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args DepthToSpaceOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<DepthToSpaceOptions<'bldr>> {
+        let mut builder = DepthToSpaceOptionsBuilder::new(_fbb);
+        builder.add_block_size(args.block_size);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn block_size(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(DepthToSpaceOptions::VT_BLOCK_SIZE, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for DepthToSpaceOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?.visit_field::<i32>("block_size", Self::VT_BLOCK_SIZE, false)?.finish();
+        Ok(())
+    }
+}
+pub struct DepthToSpaceOptionsArgs {
+    pub block_size: i32,
+}
+impl<'a> Default for DepthToSpaceOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        DepthToSpaceOptionsArgs { block_size: 0 }
+    }
+}
+
+pub struct DepthToSpaceOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> DepthToSpaceOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_block_size(&mut self, block_size: i32) {
+        self.fbb_.push_slot::<i32>(DepthToSpaceOptions::VT_BLOCK_SIZE, block_size, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> DepthToSpaceOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        DepthToSpaceOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<DepthToSpaceOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for DepthToSpaceOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("DepthToSpaceOptions");
+        ds.field("block_size", &self.block_size());
+        ds.finish()
+    }
+}
+pub enum GatherOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct GatherOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for GatherOptions<'a> {
+    type Inner = GatherOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> GatherOptions<'a> {
+    pub const VT_AXIS: ::flatbuffers::VOffsetT = 4;
+    pub const VT_BATCH_DIMS: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        GatherOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args GatherOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<GatherOptions<'bldr>> {
+        let mut builder = GatherOptionsBuilder::new(_fbb);
+        builder.add_batch_dims(args.batch_dims);
+        builder.add_axis(args.axis);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn axis(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(GatherOptions::VT_AXIS, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn batch_dims(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(GatherOptions::VT_BATCH_DIMS, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for GatherOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i32>("axis", Self::VT_AXIS, false)?
+            .visit_field::<i32>("batch_dims", Self::VT_BATCH_DIMS, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct GatherOptionsArgs {
+    pub axis: i32,
+    pub batch_dims: i32,
+}
+impl<'a> Default for GatherOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        GatherOptionsArgs { axis: 0, batch_dims: 0 }
+    }
+}
+
+pub struct GatherOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GatherOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_axis(&mut self, axis: i32) {
+        self.fbb_.push_slot::<i32>(GatherOptions::VT_AXIS, axis, 0);
+    }
+    #[inline]
+    pub fn add_batch_dims(&mut self, batch_dims: i32) {
+        self.fbb_.push_slot::<i32>(GatherOptions::VT_BATCH_DIMS, batch_dims, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> GatherOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        GatherOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<GatherOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for GatherOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("GatherOptions");
+        ds.field("axis", &self.axis());
+        ds.field("batch_dims", &self.batch_dims());
+        ds.finish()
+    }
+}
+pub enum SqueezeOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SqueezeOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SqueezeOptions<'a> {
+    type Inner = SqueezeOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> SqueezeOptions<'a> {
+    pub const VT_SQUEEZE_DIMS: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        SqueezeOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args SqueezeOptionsArgs<'args>,
+    ) -> ::flatbuffers::WIPOffset<SqueezeOptions<'bldr>> {
+        let mut builder = SqueezeOptionsBuilder::new(_fbb);
+        if let Some(x) = args.squeeze_dims {
+            builder.add_squeeze_dims(x);
+        }
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn squeeze_dims(&self) -> Option<::flatbuffers::Vector<'a, i32>> {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe {
+            self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i32>>>(
+                SqueezeOptions::VT_SQUEEZE_DIMS,
+                None,
+            )
+        }
+    }
+}
+
+impl ::flatbuffers::Verifiable for SqueezeOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i32>>>(
+                "squeeze_dims",
+                Self::VT_SQUEEZE_DIMS,
+                false,
+            )?
+            .finish();
+        Ok(())
+    }
+}
+pub struct SqueezeOptionsArgs<'a> {
+    pub squeeze_dims: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i32>>>,
+}
+impl<'a> Default for SqueezeOptionsArgs<'a> {
+    #[inline]
+    fn default() -> Self {
+        SqueezeOptionsArgs { squeeze_dims: None }
+    }
+}
+
+pub struct SqueezeOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SqueezeOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_squeeze_dims(
+        &mut self,
+        squeeze_dims: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i32>>,
+    ) {
+        self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+            SqueezeOptions::VT_SQUEEZE_DIMS,
+            squeeze_dims,
+        );
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> SqueezeOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        SqueezeOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<SqueezeOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for SqueezeOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("SqueezeOptions");
+        ds.field("squeeze_dims", &self.squeeze_dims());
+        ds.finish()
+    }
+}
+pub enum StridedSliceOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct StridedSliceOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for StridedSliceOptions<'a> {
+    type Inner = StridedSliceOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> StridedSliceOptions<'a> {
+    pub const VT_BEGIN_MASK: ::flatbuffers::VOffsetT = 4;
+    pub const VT_END_MASK: ::flatbuffers::VOffsetT = 6;
+    pub const VT_ELLIPSIS_MASK: ::flatbuffers::VOffsetT = 8;
+    pub const VT_NEW_AXIS_MASK: ::flatbuffers::VOffsetT = 10;
+    pub const VT_SHRINK_AXIS_MASK: ::flatbuffers::VOffsetT = 12;
+    pub const VT_OFFSET: ::flatbuffers::VOffsetT = 14;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        StridedSliceOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args StridedSliceOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<StridedSliceOptions<'bldr>> {
+        let mut builder = StridedSliceOptionsBuilder::new(_fbb);
+        builder.add_shrink_axis_mask(args.shrink_axis_mask);
+        builder.add_new_axis_mask(args.new_axis_mask);
+        builder.add_ellipsis_mask(args.ellipsis_mask);
+        builder.add_end_mask(args.end_mask);
+        builder.add_begin_mask(args.begin_mask);
+        builder.add_offset(args.offset);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn begin_mask(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(StridedSliceOptions::VT_BEGIN_MASK, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn end_mask(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(StridedSliceOptions::VT_END_MASK, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn ellipsis_mask(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(StridedSliceOptions::VT_ELLIPSIS_MASK, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn new_axis_mask(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(StridedSliceOptions::VT_NEW_AXIS_MASK, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn shrink_axis_mask(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(StridedSliceOptions::VT_SHRINK_AXIS_MASK, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn offset(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<bool>(StridedSliceOptions::VT_OFFSET, Some(false)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for StridedSliceOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i32>("begin_mask", Self::VT_BEGIN_MASK, false)?
+            .visit_field::<i32>("end_mask", Self::VT_END_MASK, false)?
+            .visit_field::<i32>("ellipsis_mask", Self::VT_ELLIPSIS_MASK, false)?
+            .visit_field::<i32>("new_axis_mask", Self::VT_NEW_AXIS_MASK, false)?
+            .visit_field::<i32>("shrink_axis_mask", Self::VT_SHRINK_AXIS_MASK, false)?
+            .visit_field::<bool>("offset", Self::VT_OFFSET, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct StridedSliceOptionsArgs {
+    pub begin_mask: i32,
+    pub end_mask: i32,
+    pub ellipsis_mask: i32,
+    pub new_axis_mask: i32,
+    pub shrink_axis_mask: i32,
+    pub offset: bool,
+}
+impl<'a> Default for StridedSliceOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        StridedSliceOptionsArgs {
+            begin_mask: 0,
+            end_mask: 0,
+            ellipsis_mask: 0,
+            new_axis_mask: 0,
+            shrink_axis_mask: 0,
+            offset: false,
+        }
+    }
+}
+
+pub struct StridedSliceOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StridedSliceOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_begin_mask(&mut self, begin_mask: i32) {
+        self.fbb_.push_slot::<i32>(StridedSliceOptions::VT_BEGIN_MASK, begin_mask, 0);
+    }
+    #[inline]
+    pub fn add_end_mask(&mut self, end_mask: i32) {
+        self.fbb_.push_slot::<i32>(StridedSliceOptions::VT_END_MASK, end_mask, 0);
+    }
+    #[inline]
+    pub fn add_ellipsis_mask(&mut self, ellipsis_mask: i32) {
+        self.fbb_.push_slot::<i32>(StridedSliceOptions::VT_ELLIPSIS_MASK, ellipsis_mask, 0);
+    }
+    #[inline]
+    pub fn add_new_axis_mask(&mut self, new_axis_mask: i32) {
+        self.fbb_.push_slot::<i32>(StridedSliceOptions::VT_NEW_AXIS_MASK, new_axis_mask, 0);
+    }
+    #[inline]
+    pub fn add_shrink_axis_mask(&mut self, shrink_axis_mask: i32) {
+        self.fbb_.push_slot::<i32>(StridedSliceOptions::VT_SHRINK_AXIS_MASK, shrink_axis_mask, 0);
+    }
+    #[inline]
+    pub fn add_offset(&mut self, offset: bool) {
+        self.fbb_.push_slot::<bool>(StridedSliceOptions::VT_OFFSET, offset, false);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> StridedSliceOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        StridedSliceOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<StridedSliceOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for StridedSliceOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("StridedSliceOptions");
+        ds.field("begin_mask", &self.begin_mask());
+        ds.field("end_mask", &self.end_mask());
+        ds.field("ellipsis_mask", &self.ellipsis_mask());
+        ds.field("new_axis_mask", &self.new_axis_mask());
+        ds.field("shrink_axis_mask", &self.shrink_axis_mask());
+        ds.field("offset", &self.offset());
+        ds.finish()
+    }
+}
+pub enum PackOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct PackOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for PackOptions<'a> {
+    type Inner = PackOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> PackOptions<'a> {
+    pub const VT_VALUES_COUNT: ::flatbuffers::VOffsetT = 4;
+    pub const VT_AXIS: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        PackOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args PackOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<PackOptions<'bldr>> {
+        let mut builder = PackOptionsBuilder::new(_fbb);
+        builder.add_axis(args.axis);
+        builder.add_values_count(args.values_count);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn values_count(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(PackOptions::VT_VALUES_COUNT, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn axis(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(PackOptions::VT_AXIS, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for PackOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i32>("values_count", Self::VT_VALUES_COUNT, false)?
+            .visit_field::<i32>("axis", Self::VT_AXIS, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct PackOptionsArgs {
+    pub values_count: i32,
+    pub axis: i32,
+}
+impl<'a> Default for PackOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        PackOptionsArgs { values_count: 0, axis: 0 }
+    }
+}
+
+pub struct PackOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PackOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_values_count(&mut self, values_count: i32) {
+        self.fbb_.push_slot::<i32>(PackOptions::VT_VALUES_COUNT, values_count, 0);
+    }
+    #[inline]
+    pub fn add_axis(&mut self, axis: i32) {
+        self.fbb_.push_slot::<i32>(PackOptions::VT_AXIS, axis, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> PackOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        PackOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<PackOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for PackOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("PackOptions");
+        ds.field("values_count", &self.values_count());
+        ds.field("axis", &self.axis());
+        ds.finish()
+    }
+}
+pub enum UnpackOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct UnpackOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for UnpackOptions<'a> {
+    type Inner = UnpackOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> UnpackOptions<'a> {
+    pub const VT_NUM: ::flatbuffers::VOffsetT = 4;
+    pub const VT_AXIS: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        UnpackOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args UnpackOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<UnpackOptions<'bldr>> {
+        let mut builder = UnpackOptionsBuilder::new(_fbb);
+        builder.add_axis(args.axis);
+        builder.add_num(args.num);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn num(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(UnpackOptions::VT_NUM, Some(0)).unwrap() }
+    }
+    #[inline]
+    pub fn axis(&self) -> i32 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i32>(UnpackOptions::VT_AXIS, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for UnpackOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<i32>("num", Self::VT_NUM, false)?
+            .visit_field::<i32>("axis", Self::VT_AXIS, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct UnpackOptionsArgs {
+    pub num: i32,
+    pub axis: i32,
+}
+impl<'a> Default for UnpackOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        UnpackOptionsArgs { num: 0, axis: 0 }
+    }
+}
+
+pub struct UnpackOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> UnpackOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_num(&mut self, num: i32) {
+        self.fbb_.push_slot::<i32>(UnpackOptions::VT_NUM, num, 0);
+    }
+    #[inline]
+    pub fn add_axis(&mut self, axis: i32) {
+        self.fbb_.push_slot::<i32>(UnpackOptions::VT_AXIS, axis, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> UnpackOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        UnpackOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<UnpackOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for UnpackOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("UnpackOptions");
+        ds.field("num", &self.num());
+        ds.field("axis", &self.axis());
+        ds.finish()
+    }
+}
+pub enum ResizeNearestNeighborOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ResizeNearestNeighborOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ResizeNearestNeighborOptions<'a> {
+    type Inner = ResizeNearestNeighborOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> ResizeNearestNeighborOptions<'a> {
+    pub const VT_ALIGN_CORNERS: ::flatbuffers::VOffsetT = 4;
+    pub const VT_HALF_PIXEL_CENTERS: ::flatbuffers::VOffsetT = 6;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        ResizeNearestNeighborOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args ResizeNearestNeighborOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<ResizeNearestNeighborOptions<'bldr>> {
+        let mut builder = ResizeNearestNeighborOptionsBuilder::new(_fbb);
+        builder.add_half_pixel_centers(args.half_pixel_centers);
+        builder.add_align_corners(args.align_corners);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn align_corners(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe {
+            self._tab
+                .get::<bool>(ResizeNearestNeighborOptions::VT_ALIGN_CORNERS, Some(false))
+                .unwrap()
+        }
+    }
+    #[inline]
+    pub fn half_pixel_centers(&self) -> bool {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe {
+            self._tab
+                .get::<bool>(ResizeNearestNeighborOptions::VT_HALF_PIXEL_CENTERS, Some(false))
+                .unwrap()
+        }
+    }
+}
+
+impl ::flatbuffers::Verifiable for ResizeNearestNeighborOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?
+            .visit_field::<bool>("align_corners", Self::VT_ALIGN_CORNERS, false)?
+            .visit_field::<bool>("half_pixel_centers", Self::VT_HALF_PIXEL_CENTERS, false)?
+            .finish();
+        Ok(())
+    }
+}
+pub struct ResizeNearestNeighborOptionsArgs {
+    pub align_corners: bool,
+    pub half_pixel_centers: bool,
+}
+impl<'a> Default for ResizeNearestNeighborOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        ResizeNearestNeighborOptionsArgs { align_corners: false, half_pixel_centers: false }
+    }
+}
+
+pub struct ResizeNearestNeighborOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResizeNearestNeighborOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_align_corners(&mut self, align_corners: bool) {
+        self.fbb_.push_slot::<bool>(
+            ResizeNearestNeighborOptions::VT_ALIGN_CORNERS,
+            align_corners,
+            false,
+        );
+    }
+    #[inline]
+    pub fn add_half_pixel_centers(&mut self, half_pixel_centers: bool) {
+        self.fbb_.push_slot::<bool>(
+            ResizeNearestNeighborOptions::VT_HALF_PIXEL_CENTERS,
+            half_pixel_centers,
+            false,
+        );
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> ResizeNearestNeighborOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        ResizeNearestNeighborOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<ResizeNearestNeighborOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for ResizeNearestNeighborOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("ResizeNearestNeighborOptions");
+        ds.field("align_corners", &self.align_corners());
+        ds.field("half_pixel_centers", &self.half_pixel_centers());
+        ds.finish()
+    }
+}
+pub enum MirrorPadOptionsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct MirrorPadOptions<'a> {
+    pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for MirrorPadOptions<'a> {
+    type Inner = MirrorPadOptions<'a>;
+    #[inline]
+    unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+        Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+    }
+}
+
+impl<'a> MirrorPadOptions<'a> {
+    pub const VT_MODE: ::flatbuffers::VOffsetT = 4;
+
+    #[inline]
+    pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+        MirrorPadOptions { _tab: table }
+    }
+    #[allow(unused_mut)]
+    pub fn create<
+        'bldr: 'args,
+        'args: 'mut_bldr,
+        'mut_bldr,
+        A: ::flatbuffers::Allocator + 'bldr,
+    >(
+        _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+        args: &'args MirrorPadOptionsArgs,
+    ) -> ::flatbuffers::WIPOffset<MirrorPadOptions<'bldr>> {
+        let mut builder = MirrorPadOptionsBuilder::new(_fbb);
+        builder.add_mode(args.mode);
+        builder.finish()
+    }
+
+    #[inline]
+    pub fn mode(&self) -> i8 {
+        // Safety:
+        // Created from valid Table for this object
+        // which contains a valid value in this slot
+        unsafe { self._tab.get::<i8>(MirrorPadOptions::VT_MODE, Some(0)).unwrap() }
+    }
+}
+
+impl ::flatbuffers::Verifiable for MirrorPadOptions<'_> {
+    #[inline]
+    fn run_verifier(
+        v: &mut ::flatbuffers::Verifier,
+        pos: usize,
+    ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+        v.visit_table(pos)?.visit_field::<i8>("mode", Self::VT_MODE, false)?.finish();
+        Ok(())
+    }
+}
+pub struct MirrorPadOptionsArgs {
+    pub mode: i8,
+}
+impl<'a> Default for MirrorPadOptionsArgs {
+    #[inline]
+    fn default() -> Self {
+        MirrorPadOptionsArgs { mode: 0 }
+    }
+}
+
+pub struct MirrorPadOptionsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+    fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MirrorPadOptionsBuilder<'a, 'b, A> {
+    #[inline]
+    pub fn add_mode(&mut self, mode: i8) {
+        self.fbb_.push_slot::<i8>(MirrorPadOptions::VT_MODE, mode, 0);
+    }
+    #[inline]
+    pub fn new(
+        _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+    ) -> MirrorPadOptionsBuilder<'a, 'b, A> {
+        let start = _fbb.start_table();
+        MirrorPadOptionsBuilder { fbb_: _fbb, start_: start }
+    }
+    #[inline]
+    pub fn finish(self) -> ::flatbuffers::WIPOffset<MirrorPadOptions<'a>> {
+        let o = self.fbb_.end_table(self.start_);
+        ::flatbuffers::WIPOffset::new(o.value())
+    }
+}
+
+impl ::core::fmt::Debug for MirrorPadOptions<'_> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        let mut ds = f.debug_struct("MirrorPadOptions");
+        ds.field("mode", &self.mode());
         ds.finish()
     }
 }

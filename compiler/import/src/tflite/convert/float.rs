@@ -3,30 +3,27 @@
 //! A graph with any of these becomes a module at level nn, in which quantized operators stay what
 //! they are; a graph without them is at level quant.
 
+use super::moves::only_moves;
 use super::{Converter, Node, activation, positive};
 use crate::shapes;
 use crate::tflite::pointwise::{comparison, matmul_shape, pair, unary};
 use crate::tflite::raw::{RawOp, RawOptions, RawSubgraph};
 use qcc_ir::dialect::nn::{self, FakeQuantForm, ReduceFn, ResizeCoordinates, UnaryFn};
-use qcc_ir::dialect::quant::{self, Act};
+use qcc_ir::dialect::quant;
 use qcc_ir::{DType, LocId, OpKind, TensorType, Type, Value};
 
 /// Operators that convert on float32 only, by the names of TFLite's schema.
 pub const FLOAT_ONLY: [&str; 4] = ["FAKE_QUANT", "LOG_SOFTMAX", "NEG", "SQUARE"];
 
-/// True if an operator of the graph computes on floats. Quantization and views alone do not.
+/// True if an operator of the graph computes on floats. Quantization and moves alone do not.
 pub fn is_float_graph(graph: &RawSubgraph) -> bool {
-    let computes = |op: &&RawOp| !["QUANTIZE", "RESHAPE"].contains(&op.name().as_str());
+    let computes = |op: &&RawOp| !only_moves(op);
     graph.ops.iter().filter(computes).any(|op| reads_floats(graph, op))
 }
 
 /// True if what an operator works on is float32.
 fn reads_floats(graph: &RawSubgraph, op: &RawOp) -> bool {
-    let data = match op.name().as_str() {
-        "SPLIT" => 1,
-        "TRANSPOSE_CONV" => 2,
-        _ => 0,
-    };
+    let data = if op.name() == "TRANSPOSE_CONV" { 2 } else { 0 };
     let tensor = op.inputs.get(data).copied().flatten().and_then(|t| graph.tensors.get(t));
     tensor.is_some_and(|t| t.storage_dtype() == Some(DType::F32))
 }
@@ -63,12 +60,6 @@ impl Converter<'_> {
             "RESIZE_BILINEAR" => self.float_resize(node),
             "ARG_MAX" => self.float_arg(node, false),
             "ARG_MIN" => self.float_arg(node, true),
-            "CONCATENATION" => self.float_concat(node),
-            "SPLIT" => self.float_split(node),
-            "RESHAPE" => {
-                let (x, shape) = self.reshaped(node)?;
-                self.emit(node, nn::Reshape {}, &[x], &shape)
-            }
             "BATCH_MATMUL" => self.float_matmul(node),
             "NEG" => self.float_unary(node, function(UnaryFn::Neg)),
             "SQUARE" => self.float_unary(node, function(UnaryFn::Square)),
@@ -86,7 +77,7 @@ impl Converter<'_> {
 
     /// A float32 operand. Weights stored as codes beside float activations are dequantized; the
     /// reference quantizes the activations on the way instead, from run to run differently.
-    fn float(&mut self, node: &Node, i: usize) -> Result<Value, String> {
+    pub(super) fn float(&mut self, node: &Node, i: usize) -> Result<Value, String> {
         let v = self.operand(node, i)?;
         let ty = self.tensor_type(v);
         match (ty.quant_type(), ty.storage()) {
@@ -257,35 +248,6 @@ impl Converter<'_> {
         let axis = shapes::axis(a, shape.len())?;
         shape.remove(axis as usize);
         self.emit(node, nn::ArgMax { axis, min }, &[x], &shape)
-    }
-
-    fn float_concat(&mut self, node: &Node) -> Result<(), String> {
-        let n = node.op.inputs.len();
-        let xs: Vec<Value> = (0..n).map(|i| self.float(node, i)).collect::<Result<_, _>>()?;
-        let (axis, act, shape) = self.concatenated(node, &xs)?;
-        if act != Act::None {
-            return Err("a fused activation is not supported on float32".into());
-        }
-        self.emit(node, nn::Concat { axis }, &xs, &shape)
-    }
-
-    /// A slice for each part.
-    fn float_split(&mut self, node: &Node) -> Result<(), String> {
-        let x = self.float(node, 1)?;
-        let (axis, shape) = self.parts(node, x)?;
-        let rank = shape.len();
-        for (k, &t) in node.op.outputs.iter().enumerate() {
-            let mut start = vec![0; rank];
-            start[axis as usize] = k as u64 * shape[axis as usize];
-            let ty: Type = TensorType::plain(&shape, DType::F32).into();
-            let kind = nn::Slice { start, step: vec![1; rank] };
-            let body = self.func.body;
-            let op = self.func.push_op(body, kind, &[x], &[ty], node.loc);
-            let v = self.func.result(op);
-            self.func.set_name(v, &self.graph.tensors[t].name);
-            self.values[t] = Some(v);
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,153 @@
+//! Elements by their numbers.
+
+use super::super::{Converter, Node};
+use crate::shapes;
+use crate::tflite::raw::RawOptions;
+use qcc_ir::dialect::nn::{self, IntFn};
+use qcc_ir::{DType, TensorType, Value};
+
+impl Converter<'_> {
+    /// Slices of x along `axis`, by number.
+    fn taken(
+        &mut self,
+        node: &Node,
+        (x, axis): (Value, u32),
+        indices: Value,
+    ) -> Result<Value, String> {
+        let (own, at) = (self.shape(x), axis as usize);
+        if own[at] == 0 {
+            return Err(format!("there is nothing to take from shape {own:?}"));
+        }
+        if let Some(all) = self.known(indices) {
+            let bad = all.to_i64_vec().into_iter().find(|i| !(0..own[at] as i64).contains(i));
+            if let Some(bad) = bad {
+                return Err(format!("index {bad} of {} slices", own[at]));
+            }
+        }
+        let shape = [&own[..at], &self.shape(indices), &own[at + 1..]].concat();
+        self.moved(node, nn::Gather { axis }, &[x, indices], &shape)
+    }
+
+    /// `f` of two tensors of integers; the result has the shape of the first.
+    fn computed(&mut self, node: &Node, f: IntFn, a: Value, b: Value) -> Result<Value, String> {
+        let ty = self.tensor_type(a).clone();
+        self.made(node, nn::IntBinary { f }, &[a, b], ty)
+    }
+
+    /// Indices that can be computed with: int32 or int64.
+    fn indices(&mut self, node: &Node, i: usize) -> Result<(Value, DType), String> {
+        let v = self.operand(node, i)?;
+        let ty = self.tensor_type(v);
+        match ty.storage() {
+            d @ (DType::I32 | DType::I64) => Ok((v, d)),
+            DType::I16 if ty.quant_type().is_none() => {
+                let wide = TensorType::plain(&ty.shape, DType::I32);
+                Ok((self.made(node, nn::Cast {}, &[v], wide)?, DType::I32))
+            }
+            other => Err(format!("indices of {other}; int16, int32 and int64 work")),
+        }
+    }
+}
+
+pub fn gather(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let (axis, batch) = match &node.op.options {
+        RawOptions::Gather(o) => (o.axis, o.batch_dims),
+        _ => (0, 0),
+    };
+    let x = c.operand(node, 0)?;
+    let own = c.shape(x);
+    let axis = shapes::axis(axis.into(), own.len())?;
+    let (indices, dtype) = c.indices(node, 1)?;
+    let picked = c.shape(indices);
+    let batch = if batch < 0 { i64::from(batch) + picked.len() as i64 } else { batch.into() };
+    let batch = usize::try_from(batch).ok().filter(|&b| b <= picked.len() && b <= axis as usize);
+    let batch = batch.ok_or_else(|| format!("batch_dims of {picked:?} before axis {axis}"))?;
+    if own[..batch] != picked[..batch] {
+        return Err(format!("{own:?} and {picked:?} do not share {batch} dimensions"));
+    }
+    let y = match batch {
+        0 => c.taken(node, (x, axis), indices)?,
+        _ => in_batches(c, node, (x, axis as usize), (indices, dtype, batch))?,
+    };
+    c.bind(node, 0, y)
+}
+
+/// y[b…, o…, k…, i…] = x[b…, o…, indices[b…, k…], i…]: rows `[o…, i…]` of a table of all b and
+/// all places along the axis.
+fn in_batches(
+    c: &mut Converter,
+    node: &Node,
+    (x, axis): (Value, usize),
+    (indices, dtype, batch): (Value, DType, usize),
+) -> Result<Value, String> {
+    let (own, picked) = (c.shape(x), c.shape(indices));
+    let product = |s: &[u64]| s.iter().product::<u64>();
+    let [outer, inner] = [product(&own[batch..axis]), product(&own[axis + 1..])];
+    let (batches, extent, picks) = (product(&own[..batch]), own[axis], product(&picked[batch..]));
+    let table = c.reshape_to(node, x, &[batches, outer, extent, inner])?;
+    let table = c.transpose_by(node, table, &[0, 2, 1, 3])?;
+    let table = c.reshape_to(node, table, &[batches * extent, outer * inner])?;
+    let flat = c.reshape_to(node, indices, &[batches, picks])?;
+    let first: Vec<i64> = (0..batches).map(|b| (b * extent) as i64).collect();
+    let first = c.integers(node, &first, &[batches, 1], dtype);
+    let rows = c.computed(node, IntFn::Add, flat, first)?;
+    let y = c.taken(node, (table, 0), rows)?;
+    let y = c.reshape_to(node, y, &[batches, picks, outer, inner])?;
+    let y = c.transpose_by(node, y, &[0, 2, 1, 3])?;
+    let shape = [&own[..axis], &picked[batch..], &own[axis + 1..]].concat();
+    c.reshape_to(node, y, &shape)
+}
+
+pub fn gather_nd(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let x = c.operand(node, 0)?;
+    let own = c.shape(x);
+    let (indices, dtype) = c.indices(node, 1)?;
+    let picked = c.shape(indices);
+    let Some((&depth, outer)) = picked.split_last() else {
+        return Err("indices without a dimension".into());
+    };
+    let depth = usize::try_from(depth).ok().filter(|&k| k <= own.len());
+    let depth = depth.ok_or_else(|| format!("indices {picked:?} into shape {own:?}"))?;
+    if let Some(all) = c.known(indices).filter(|_| depth > 0) {
+        let bad = |at: &[i64]| at.iter().zip(&own).any(|(i, &n)| !(0..n as i64).contains(i));
+        if let Some(at) = all.to_i64_vec().chunks(depth).find(|at| bad(at)) {
+            return Err(format!("element {at:?} of shape {own:?}"));
+        }
+    }
+    let rows: u64 = own[..depth].iter().product();
+    let inner: u64 = own[depth..].iter().product();
+    let table = c.reshape_to(node, x, &[rows, inner])?;
+    let flat = flattened(c, node, (indices, dtype), &own[..depth])?;
+    let y = c.taken(node, (table, 0), flat)?;
+    let y = c.reshape_to(node, y, &[outer, &own[depth..]].concat())?;
+    c.bind(node, 0, y)
+}
+
+/// The number of the element of shape `own` that each row of indices `[…, k]` names.
+fn flattened(
+    c: &mut Converter,
+    node: &Node,
+    (indices, dtype): (Value, DType),
+    own: &[u64],
+) -> Result<Value, String> {
+    let picked = c.shape(indices);
+    let n: u64 = picked[..picked.len() - 1].iter().product();
+    let mut sum = c.integers(node, &vec![0; n as usize], &[n], dtype);
+    if own.is_empty() {
+        return Ok(sum);
+    }
+    let table = c.reshape_to(node, indices, &[n, own.len() as u64])?;
+    for d in 0..own.len() {
+        let kind = nn::Slice { start: vec![0, d as u64], step: vec![1, 1] };
+        let part = c.moved(node, kind, &[table], &[n, 1])?;
+        let part = c.reshape_to(node, part, &[n])?;
+        let stride: u64 = own[d + 1..].iter().product();
+        let stride = c.integers(node, &[stride as i64], &[1], dtype);
+        let part = c.computed(node, IntFn::Mul, part, stride)?;
+        sum = match d {
+            0 => part,
+            _ => c.computed(node, IntFn::Add, sum, part)?,
+        };
+    }
+    Ok(sum)
+}
