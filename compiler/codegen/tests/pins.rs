@@ -11,6 +11,11 @@ use qcc_runtime::cpu::{Arch, CpuLevel};
 /// Machine code as text of a kernel that applies `op` to an accumulator and 16 bytes each of `a`
 /// and `b`, in a loop.
 fn asm(op: &str, elem: &str, cpu: CpuLevel) -> String {
+    asm_with("", op, elem, cpu)
+}
+
+/// As [`asm`], with ops before `op`.
+fn asm_with(before: &str, op: &str, elem: &str, cpu: CpuLevel) -> String {
     let source = format!(
         "module @m level(loop) numerics(tflite) {{
   kernel @k(%x: mem<1024, slack=64>, %w: mem<1024, const>, %y: mem<16>) {{
@@ -19,7 +24,7 @@ fn asm(op: &str, elem: &str, cpu: CpuLevel) -> String {
       %a0 = loop.load_splat32 %x[%i*4] : vec<i8x16>
       %a = loop.bitcast(%a0) : {elem}
       %b = loop.load %w[%i*16] : {elem}
-      %next = {op} : vec<i32x4>
+{before}      %next = {op} : vec<i32x4>
       loop.yield %next
     }}
     loop.store %r, %y[0]
@@ -72,6 +77,18 @@ fn dot4_on_aarch64() {
 fn dot2_is_pmaddwd_on_every_x86() {
     for cpu in common::levels(Arch::X86_64) {
         pin(&asm(DOT2, WORDS, cpu), "pmaddwd", &["pmulld", "phaddd"]);
+    }
+}
+
+#[test]
+fn dot2_sat_is_pmaddubsw_from_v2_on() {
+    const SUM: &str = "loop.dot2(%acc, %sat, %sat)";
+    let asm = |cpu| asm_with("      %sat = loop.dot2_sat(%a, %b) : vec<i16x8>\n", SUM, BYTES, cpu);
+    for cpu in common::levels(Arch::X86_64) {
+        match cpu {
+            CpuLevel::X86Baseline => pin(&asm(cpu), "packssdw", &["pmaddubsw"]),
+            _ => pin(&asm(cpu), "pmaddubsw", &["packssdw"]),
+        }
     }
 }
 

@@ -276,7 +276,14 @@ impl Generator {
                 let halves = self.vector(ELEMS[1]);
                 let acc = self.use_vector(&words);
                 let (a, b) = (self.use_vector(&halves), self.use_vector(&halves));
-                self.define(&format!("loop.dot2({acc}, {a}, {b})"), &words)
+                match self.rng.below(3) {
+                    0 => {
+                        let bytes = self.vector(ELEMS[0]);
+                        let (a, b) = (self.use_vector(&bytes), self.use_vector(&bytes));
+                        self.define(&format!("loop.dot2_sat({a}, {b})"), &halves)
+                    }
+                    _ => self.define(&format!("loop.dot2({acc}, {a}, {b})"), &words),
+                }
             }
             4 => {
                 let from = self.rng.below(3);

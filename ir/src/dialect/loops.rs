@@ -252,6 +252,9 @@ dialect! { Loop;
     } pure;
     /// acc[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1]: i32 lanes from signed i16.
     Dot2 "loop.dot2" (acc: one Vector, a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
+    /// a[2i]·b[2i] + a[2i+1]·b[2i+1], saturated to signed i16: i16 lanes from bytes, a unsigned and
+    /// b signed. No sum saturates where each pair of a adds up to at most 256.
+    Dot2Sat "loop.dot2_sat" (a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
 
     /// A buffer of the kernel's own, with arbitrary content at first; on the stack, one per call.
     Scratch "loop.scratch" () -> (mem: one Mem) {};

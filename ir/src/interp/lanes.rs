@@ -242,6 +242,10 @@ fn shuffles(op: &Op, a: &Lanes, b: &Lanes, ty: Ty) -> Option<Lanes> {
     match op {
         Op::PackS(_) => Some(pack(a, b, ty, true)),
         Op::PackU(_) => Some(pack(a, b, ty, false)),
+        Op::Dot2Sat(_) => {
+            let sum = |i: usize| (2 * i..2 * i + 2).map(|j| a.u(j) as i64 * b.s(j)).sum::<i64>();
+            Some(Lanes::build(ty, |i| sum(i).clamp(i16::MIN.into(), i16::MAX.into()) as u64))
+        }
         Op::UnpackLow(_) => Some(interleave(a, b, ty, 0)),
         Op::UnpackHigh(_) => Some(interleave(a, b, ty, half)),
         Op::Shuffle(o) => {

@@ -183,6 +183,10 @@ fn conversion(c: &mut OpCheck, op: &Op) {
         Compact(o) => ("compact_c1", matches!(o.bytes, 4 | 8) && from == to),
         Dot4(_) => ("dot4_c1", dot(c, I8, 4)),
         Dot2(_) => ("dot2_c1", dot(c, I16, 2)),
+        Dot2Sat(_) => {
+            let bytes = from.0 == I8 && operand(c, 1) == from;
+            ("dot2_sat_c1", bytes && to.0 == I16 && from.1 == 2 * to.1)
+        }
         _ => return,
     };
     require_types(c, id, fits);

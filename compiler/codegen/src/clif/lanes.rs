@@ -191,6 +191,8 @@ impl Walk<'_> {
             }
             Op::Dot4(s) => self.dot4(s.signs, arg[0], arg[1], arg[2]),
             Op::Dot2(_) => self.dot2(arg[0], arg[1], arg[2]),
+            Op::Dot2Sat(_) if self.features.pair_sums => self.b.ins().x86_pmaddubsw(arg[1], arg[0]),
+            Op::Dot2Sat(_) => self.dot2_sat(arg[0], arg[1]),
             Op::For(_)
             | Op::Yield(_)
             | Op::Call(_)
@@ -366,6 +368,16 @@ impl Walk<'_> {
         let low = self.b.ins().swiden_low(v);
         let high = self.b.ins().swiden_high(v);
         self.b.ins().iadd_pairwise(low, high)
+    }
+
+    /// Unsigned a, signed b: products fit i16, their sums are narrowed from i32.
+    fn dot2_sat(&mut self, a: clif::Value, b: clif::Value) -> clif::Value {
+        let (a_low, a_high) = (self.b.ins().uwiden_low(a), self.b.ins().uwiden_high(a));
+        let (b_low, b_high) = (self.b.ins().swiden_low(b), self.b.ins().swiden_high(b));
+        let low = self.b.ins().imul(a_low, b_low);
+        let high = self.b.ins().imul(a_high, b_high);
+        let (low, high) = (self.sum_pairs_wide(low), self.sum_pairs_wide(high));
+        self.b.ins().snarrow(low, high)
     }
 
     fn dot2(&mut self, acc: clif::Value, a: clif::Value, w: clif::Value) -> clif::Value {

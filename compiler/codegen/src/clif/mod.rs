@@ -40,6 +40,8 @@ struct Features {
     fma: bool,
     /// One instruction for any shuffle of bytes; else Cranelift would call a function.
     any_shuffle: bool,
+    /// One instruction for `loop.dot2_sat`.
+    pair_sums: bool,
 }
 
 impl Features {
@@ -47,8 +49,12 @@ impl Features {
         let flags = isa.isa_flags();
         let has = |name| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
         match arch {
-            Arch::Aarch64 => Features { fma: true, any_shuffle: true },
-            Arch::X86_64 => Features { fma: has("has_fma"), any_shuffle: has("has_ssse3") },
+            Arch::Aarch64 => Features { fma: true, any_shuffle: true, pair_sums: false },
+            Arch::X86_64 => Features {
+                fma: has("has_fma"),
+                any_shuffle: has("has_ssse3"),
+                pair_sums: has("has_ssse3"),
+            },
         }
     }
 }
