@@ -5,7 +5,7 @@
 //! weights stand in the order of the accumulators. Whatever a dot product reads beyond the weights
 //! that there are is zero.
 
-use crate::dialect::loops::{PackBlocks, PackPanels};
+use crate::dialect::loops::{PackBlocks, PackPanels, PanelForm};
 
 /// Channels per accumulator vector of 128 bits.
 const QUAD: u64 = 4;
@@ -55,6 +55,30 @@ pub fn block_slots(vectors: u64, lanes: u64) -> impl Iterator<Item = u64> {
         .flat_map(move |v| (0..lanes).map(move |e| e / QUAD * QUAD * vectors + QUAD * v + e % QUAD))
 }
 
+impl PanelForm {
+    /// Bytes that stand for a weight.
+    pub fn bytes_per_weight(self) -> u64 {
+        if self == PanelForm::Bytes { 1 } else { 2 }
+    }
+    /// What is xored into an activation that `weight` multiplies, for the forms with flips.
+    fn flip(self, weight: u8) -> u8 {
+        let to_signed = if self == PanelForm::FlipsU8 { 0x80 } else { 0 };
+        if (weight as i8) < 0 { to_signed ^ 0xFF } else { to_signed }
+    }
+    /// What a weight's products with activations have more than those of its magnitude with
+    /// flipped ones: the same for every activation.
+    pub fn surplus(self, weight: i8) -> i32 {
+        let w = i32::from(weight);
+        match self {
+            PanelForm::Bytes | PanelForm::Pairs => 0,
+            // w·x − w·(x − 128) and w·x − |w|·(127 − x)
+            PanelForm::FlipsU8 => w * if w < 0 { 127 } else { 128 },
+            // w·x − w·x and w·x − |w|·(−1 − x)
+            PanelForm::FlipsS8 => w.min(0).abs(),
+        }
+    }
+}
+
 impl PackPanels {
     /// Contiguous taps: runs per kernel row and bytes per run.
     fn runs(&self) -> (u64, u64) {
@@ -78,7 +102,7 @@ impl PackPanels {
             }
         };
         let per_slot = rows.checked_mul(runs)?.checked_mul(self.whole(bytes)?)?;
-        slots.checked_mul(per_slot)?.checked_mul(if self.pairs { 2 } else { 1 })
+        slots.checked_mul(per_slot)?.checked_mul(self.form.bytes_per_weight())
     }
     /// The packed weights. `w` holds every weight that the attributes speak of.
     pub fn pack(&self, w: &[u8]) -> Vec<u8> {
@@ -99,7 +123,7 @@ impl PackPanels {
                     }
                     panel.resize(end, 0);
                 }
-                interleave_runs(&panel, whole, self.pairs, &mut out);
+                interleave_runs(&panel, whole, self.form, &mut out);
             }
         }
         out
@@ -118,23 +142,28 @@ impl PackPanels {
     }
 }
 
-/// Groups of four bytes of each run in turn; as two pairs of int16 for `pairs`.
-fn interleave_runs(runs: &[u8], whole: usize, pairs: bool, out: &mut Vec<u8>) {
-    for g in (0..whole).step_by(4) {
-        let groups = if pairs { [Some(g), Some(g + 2)] } else { [Some(g), None] };
-        for at in groups.into_iter().flatten() {
+/// Groups of four bytes of each run in turn, in the given form.
+fn interleave_runs(runs: &[u8], whole: usize, form: PanelForm, out: &mut Vec<u8>) {
+    let word = |b: u8| i16::from(b as i8).to_le_bytes();
+    let pair = |a: u8, b: u8| [word(a)[0], word(a)[1], word(b)[0], word(b)[1]];
+    for at in (0..whole).step_by(4) {
+        let mut each = |f: &dyn Fn([u8; 4]) -> [u8; 4]| {
             let start = out.len();
             out.resize(start + runs.len() / whole * 4, 0);
             let places = out[start..].as_chunks_mut::<4>().0;
             for (place, run) in places.iter_mut().zip(runs.chunks_exact(whole)) {
-                *place = match pairs {
-                    true => {
-                        let [a, b] =
-                            [run[at], run[at + 1]].map(|b| i16::from(b as i8).to_le_bytes());
-                        [a[0], a[1], b[0], b[1]]
-                    }
-                    false => [run[at], run[at + 1], run[at + 2], run[at + 3]],
-                };
+                *place = f([run[at], run[at + 1], run[at + 2], run[at + 3]]);
+            }
+        };
+        match form {
+            PanelForm::Bytes => each(&|w| w),
+            PanelForm::Pairs => {
+                each(&|w| pair(w[0], w[1]));
+                each(&|w| pair(w[2], w[3]));
+            }
+            PanelForm::FlipsU8 | PanelForm::FlipsS8 => {
+                each(&|w| w.map(|w| (w as i8).unsigned_abs()));
+                each(&|w| w.map(|w| form.flip(w)));
             }
         }
     }
@@ -205,16 +234,17 @@ fn part(weight: i16, addend: u32) -> i16 {
 mod tests {
     use super::*;
 
-    fn panels_of(shape: [u64; 4], panel: [u32; 2], pairs: bool) -> PackPanels {
+    fn panels_of(shape: [u64; 4], panel: [u32; 2]) -> PackPanels {
         let [_, rows, columns, inputs] = shape;
         let strides = [rows * columns * inputs, columns * inputs, inputs, 1];
-        PackPanels { first: 0, strides, shape, merged: false, panel, pairs, whole: 4 }
+        let form = PanelForm::Bytes;
+        PackPanels { first: 0, strides, shape, merged: false, panel, form, whole: 4 }
     }
 
     #[test]
     fn groups_of_four_taps_stand_channel_by_channel() {
         let w: Vec<u8> = (1..=10).collect();
-        let op = panels_of([2, 1, 1, 5], [1, 4], false);
+        let op = panels_of([2, 1, 1, 5], [1, 4]);
         let first = [1, 2, 3, 4, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0, 0];
         let second = [5, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(op.pack(&w), [first, second].concat());
@@ -222,9 +252,32 @@ mod tests {
     }
 
     #[test]
+    fn magnitudes_stand_before_flips() {
+        let w = [1, -2, -128, 127].map(|w: i8| w as u8);
+        let op = |form| PackPanels { form, ..panels_of([1, 1, 1, 4], [1, 4]) };
+        let packed = op(PanelForm::FlipsU8).pack(&w);
+        assert_eq!(packed[..4], [1, 2, 128, 127]);
+        assert_eq!(packed[16..20], [0x80, 0x7F, 0x7F, 0x80]);
+        assert_eq!(op(PanelForm::FlipsS8).pack(&w)[16..20], [0, 0xFF, 0xFF, 0]);
+        assert_eq!(op(PanelForm::FlipsS8).bytes(), Some(32));
+    }
+
+    #[test]
+    fn flipped_products_miss_the_surplus() {
+        for (form, signed) in [(PanelForm::FlipsU8, false), (PanelForm::FlipsS8, true)] {
+            for (w, x) in (i8::MIN..=i8::MAX).flat_map(|w| (0..=u8::MAX).map(move |x| (w, x))) {
+                let value = if signed { i32::from(x as i8) } else { i32::from(x) };
+                let flipped = i32::from((x ^ form.flip(w as u8)) as i8);
+                let product = i32::from(w.unsigned_abs()) * flipped;
+                assert_eq!(product + form.surplus(w), i32::from(w) * value, "{w} {x}");
+            }
+        }
+    }
+
+    #[test]
     fn columns_of_a_merged_row_are_one_run() {
         let w: Vec<u8> = (1..=6).collect();
-        let op = PackPanels { merged: true, ..panels_of([1, 1, 2, 3], [1, 4], false) };
+        let op = PackPanels { merged: true, ..panels_of([1, 1, 2, 3], [1, 4]) };
         let zeros = [0; 12];
         assert_eq!(op.pack(&w), [&[1, 2, 3, 4][..], &zeros, &[5, 6, 0, 0], &zeros].concat());
     }
@@ -232,8 +285,8 @@ mod tests {
     #[test]
     fn runs_are_filled_up_to_whole_steps() {
         let w: Vec<u8> = (1..=10).collect();
-        let op = PackPanels { whole: 12, ..panels_of([2, 1, 1, 5], [1, 4], false) };
-        let short = panels_of([2, 1, 1, 5], [1, 4], false).pack(&w);
+        let op = PackPanels { whole: 12, ..panels_of([2, 1, 1, 5], [1, 4]) };
+        let short = panels_of([2, 1, 1, 5], [1, 4]).pack(&w);
         assert_eq!(op.pack(&w), [&short[..], &[0; 16]].concat());
         assert_eq!(op.bytes(), Some(48));
         assert_eq!(PackPanels { whole: 0, ..op }.bytes(), None);

@@ -32,6 +32,22 @@ attr_enum! {
     }
 }
 attr_enum! {
+    /// How the weights w of a group of four taps stand in `loop.pack_panels`.
+    pub enum PanelForm {
+        /// `[channel][4]` bytes, for `loop.dot4`.
+        Bytes = "bytes",
+        /// `[pair][channel][2]` int16, for `loop.dot2`.
+        Pairs = "pairs",
+        /// `[channel][4]` magnitudes |w|, then `[channel][4]` bytes that turn the bytes x of
+        /// unsigned activations into signed factors of them: x xor 0x80 = x − 128 where w ≥ 0, x xor
+        /// 0x7F = 127 − x where w < 0. For `loop.dot2_sat`: |w| ≤ 128, so nothing saturates.
+        FlipsU8 = "flips_u8",
+        /// As `flips_u8`, of signed activations: x xor 0 = x where w ≥ 0, x xor 0xFF = −1 − x where
+        /// w < 0.
+        FlipsS8 = "flips_s8",
+    }
+}
+attr_enum! {
     /// How the bytes of a 4-element dot product are read.
     pub enum DotSigns {
         /// Left unsigned, right signed (x86 VNNI, aarch64 i8mm).
@@ -75,8 +91,8 @@ dialect! { Loop;
         merged: bool = false,
         /// Vectors of accumulators per panel, and lanes of a vector.
         panel: [u32; 2],
-        /// Two int16 per group, `[pair][channel][2]`, for `loop.dot2`.
-        pairs: bool = false,
+        /// What stands for a weight.
+        form: PanelForm = PanelForm::Bytes,
         /// Runs are filled up with zeros to multiples of so many taps.
         whole: u32 = 4,
     } pure;

@@ -58,6 +58,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("shuffle_c1", "a, b and the result have one type; the mask has 16 numbers below 32"),
     ("dot4_c1", "acc and the result are i32, a and b four times as many i8"),
     ("dot2_c1", "acc and the result are i32, a and b twice as many i16"),
+    ("dot2_sat_c1", "the result is i16, a and b twice as many i8"),
     ("scratch_c1", "a kernel's own buffer has bytes and no slack, is not const, is made once"),
     ("tile_dot_c1", "acc and the result have one type, with a's rows and b's bytes per row"),
     ("tile_dot_c2", "b has a row for every 4 bytes of a's rows"),

@@ -44,7 +44,7 @@ pub(super) fn group_of(machine: Machine, layer: &Layer) -> Conv {
         y: group_view(&layer.y, layer.per_group()),
         stride: layer.stride,
         taps: taps(layer),
-        dot: machine.dot_for(layer.x.dtype),
+        dot: machine.panel_dot(layer.x.dtype),
         tile: Tile { pixels: 1, vectors: 1 },
         width: machine.width,
         finish: exact_finish(layer),
@@ -77,6 +77,8 @@ const WEIGHTS_IN_CACHE: u64 = 24 << 10;
 fn tile(conv: &Conv, machine: Machine) -> TileShape {
     let row = conv.innermost_pixels();
     let candidates: &[(u64, u64)] = match (machine.width, conv.dot, machine.registers) {
+        (_, Dot::Flips, 16) => &[(2, 4), (4, 2), (5, 2), (7, 1), (10, 1), (1, 8)],
+        (_, Dot::Flips, _) => &[(5, 4), (10, 2), (12, 2), (2, 8), (1, 16), (24, 1)],
         (16, Dot::I16, 16) => &[(2, 4), (3, 3), (4, 2), (1, 8), (8, 1)],
         (16, Dot::I16, _) => &[(4, 4), (8, 2), (2, 8), (1, 8)],
         (16, _, 16) => &[(6, 2), (4, 3), (3, 4), (2, 6), (12, 1), (1, 12)],

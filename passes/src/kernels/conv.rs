@@ -13,7 +13,7 @@
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
-use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::dialect::loops::{DotSigns, PanelForm};
 use qcc_ir::packing::{self, PanelShape};
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
@@ -92,8 +92,16 @@ impl Conv {
         self.weight_bytes(self.panel_shape(self.panel()))
     }
     fn weight_bytes(&self, shape: PanelShape) -> u64 {
-        let wide = if self.dot == Dot::I16 { 2 } else { 1 };
-        self.taps.all_groups() * 4 * shape.slots() * wide
+        self.taps.all_groups() * 4 * shape.slots() * self.form().bytes_per_weight()
+    }
+    /// What stands for a weight.
+    pub(super) fn form(&self) -> PanelForm {
+        match self.dot {
+            Dot::U8S8 | Dot::S8S8 => PanelForm::Bytes,
+            Dot::I16 => PanelForm::Pairs,
+            Dot::Flips if self.x.dtype == DType::I8 => PanelForm::FlipsS8,
+            Dot::Flips => PanelForm::FlipsU8,
+        }
     }
     /// Pixels in the innermost loop once neighbouring loops are merged.
     pub fn innermost_pixels(&self) -> u64 {
@@ -429,27 +437,44 @@ impl Conv {
     }
 
     fn products_i8(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
-        let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
         // The longer side streams through one register.
         let weight = |kb: &mut Kb, v: u64| kb.load_vec(DType::I8, &w.at((self.width * v) as i64));
         let pixel = |kb: &mut Kb, p: u64| kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
-        let mut product = |kb: &mut Kb, p: u64, v: u64, x: Value, weight: Value| {
+        let flips = (self.dot == Dot::Flips).then(|| {
+            let w = w.at((at.group / 2) as i64);
+            Flips::of(kb, &w, self.holds_flips(at).then_some(at.vectors))
+        });
+        let mut product = |kb: &mut Kb, [p, v]: [u64; 2], x: Value, weight: Value| {
             let a = &mut acc[(p * at.vectors + v) as usize];
-            *a = kb.dot4(signs, *a, x, weight);
+            *a = match (&flips, self.dot) {
+                (Some(flips), _) => {
+                    let pairs = flips.pairs(kb, v, x, weight);
+                    kb.dot2(*a, pairs, flips.ones)
+                }
+                (None, Dot::U8S8) => kb.dot4(DotSigns::U8S8, *a, x, weight),
+                _ => kb.dot4(DotSigns::S8S8, *a, x, weight),
+            };
         };
         if at.pixels >= at.vectors {
             let weights: Vec<Value> = (0..at.vectors).map(|v| weight(kb, v)).collect();
             for p in 0..at.pixels {
                 let x = pixel(kb, p);
-                (0..at.vectors).for_each(|v| product(kb, p, v, x, weights[v as usize]));
+                (0..at.vectors).for_each(|v| product(kb, [p, v], x, weights[v as usize]));
             }
         } else {
             let pixels: Vec<Value> = (0..at.pixels).map(|p| pixel(kb, p)).collect();
             for v in 0..at.vectors {
                 let weight = weight(kb, v);
-                (0..at.pixels).for_each(|p| product(kb, p, v, pixels[p as usize], weight));
+                (0..at.pixels).for_each(|p| product(kb, [p, v], pixels[p as usize], weight));
             }
         }
+    }
+
+    /// Do the flips of all vectors fit the registers beside the accumulators, the magnitudes, an
+    /// activation, two values on the way and ones?
+    fn holds_flips(&self, at: &Step) -> bool {
+        let registers = if self.width == 64 { 32 } else { 16 };
+        at.pixels >= at.vectors && at.pixels * at.vectors + 2 * at.vectors + 4 <= registers
     }
 
     fn products_i16(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
@@ -544,6 +569,35 @@ struct Step {
     vectors: u64,
     /// Bytes of weights per group of four taps.
     group: u64,
+}
+
+/// What turns activations around, of one group of taps.
+struct Flips {
+    at: Addr,
+    /// Those in registers; else each use is a load, which becomes a memory operand.
+    held: Vec<Value>,
+    /// Words of one.
+    ones: Value,
+}
+
+impl Flips {
+    fn of(kb: &mut Kb, at: &Addr, held: Option<u64>) -> Flips {
+        let held = held.unwrap_or(0);
+        let held = (0..held).map(|v| Flips::load(kb, at, v)).collect();
+        let words = kb.vec(DType::I16);
+        Flips { at: at.clone(), held, ones: kb.int(words, 1) }
+    }
+    fn load(kb: &mut Kb, at: &Addr, v: u64) -> Value {
+        let at = at.at((kb.width() * v) as i64);
+        kb.load_vec(DType::I8, &at)
+    }
+    /// Sums of two products each: vector `v` of the weights, given their magnitudes, times x.
+    fn pairs(&self, kb: &mut Kb, v: u64, x: Value, magnitudes: Value) -> Value {
+        let held = self.held.get(v as usize).copied();
+        let flip = held.unwrap_or_else(|| Flips::load(kb, &self.at, v));
+        let x = kb.xor(x, flip);
+        kb.dot2_sat(magnitudes, x)
+    }
 }
 
 impl Step {

@@ -4,7 +4,7 @@
 use super::choose;
 use super::conv::{Conv, Tile};
 use super::conv_consts::{
-    Run, channels, constant, conv_tables, depthwise_tables, exact_finish, runs,
+    Run, channels, constant, conv_tables, depthwise_tables, exact_finish, runs, surplus,
 };
 use super::depthwise::{Depthwise, Plan};
 use super::layer::Layer;
@@ -218,13 +218,14 @@ fn panels_call(
         shape: [channels.len() as u64, w[1], w[2], w[3]],
         merged: conv.taps.runs.0 != w[2],
         panel: [conv.tile.vectors as u32, conv.width as u32 / 4],
-        pairs: conv.dot == Dot::I16,
+        form: conv.form(),
         whole: step.unwrap_or(4),
     };
+    let surplus = surplus(layer, conv.form(), first, channels.len() as u64);
     let mut args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: group * w[3] },
         packed(site, pack.bytes(), loops::Op::PackPanels(pack.into())),
-        constant("channels", conv_tables(&conv, channels)),
+        constant("channels", conv_tables(&conv, channels, &surplus)),
         Arg::Value { value: site.result(), offset: first },
     ];
     if conv.row_sums.is_some() {

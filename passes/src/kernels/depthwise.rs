@@ -254,7 +254,7 @@ impl Depthwise {
         for (q, (acc, &rows)) in acc.iter_mut().zip(rows).enumerate() {
             let at = w.at(self.width as i64 * q as i64);
             *acc = match self.dot {
-                Dot::I16 => {
+                Dot::I16 | Dot::Flips => {
                     let weight = kb.load_vec(DType::I16, &at);
                     kb.dot2(*acc, rows, weight)
                 }

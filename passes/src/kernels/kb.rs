@@ -402,6 +402,10 @@ impl Kb {
     pub fn dot4(&mut self, signs: DotSigns, acc: Value, a: Value, b: Value) -> Value {
         self.op(Dot4 { signs }, &[acc, a, b], self.vec(DType::I32))
     }
+    /// Two products of unsigned and signed bytes per lane of 16 bits, saturated.
+    pub fn dot2_sat(&mut self, a: Value, b: Value) -> Value {
+        self.op(Dot2Sat {}, &[a, b], self.vec(DType::I16))
+    }
     /// acc + two products per lane.
     pub fn dot2(&mut self, acc: Value, a: Value, b: Value) -> Value {
         self.op(Dot2 {}, &[acc, a, b], self.vec(DType::I32))

@@ -186,6 +186,10 @@ pub enum Dot {
     U8S8,
     /// Four signed × signed bytes per i32 lane.
     S8S8,
+    /// Bytes in pairs, in 16 bits first: magnitudes of weights times activations that are turned
+    /// around where the weight is negative (`PanelForm::FlipsU8`), so that no pair saturates. For
+    /// constant weights of panels.
+    Flips,
     /// Two signed 16-bit values per i32 lane, after widening.
     I16,
 }
@@ -195,9 +199,9 @@ impl Machine {
     pub fn of(cpu: CpuLevel) -> Machine {
         let (dots, registers, fma, width): (&[Dot], _, _, _) = match cpu {
             CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false, 16),
-            CpuLevel::X86V3 => (&[], 16, true, 32),
+            CpuLevel::X86V3 => (&[Dot::Flips], 16, true, 32),
             CpuLevel::X86AvxVnni => (&[Dot::U8S8], 16, true, 32),
-            CpuLevel::X86V4 => (&[], 32, true, 64),
+            CpuLevel::X86V4 => (&[Dot::Flips], 32, true, 64),
             CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => (&[Dot::U8S8], 32, true, 64),
             CpuLevel::A64Baseline => (&[], 32, true, 16),
             CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true, 16),
@@ -218,6 +222,11 @@ impl Machine {
             _ => Dot::I16,
         };
         if self.dots.contains(&fast) { fast } else { Dot::I16 }
+    }
+    /// As [`Machine::dot_for`], for panels of constant int8 weights.
+    pub fn panel_dot(&self, dtype: DType) -> Dot {
+        let bytes = matches!(dtype, DType::U8 | DType::I8);
+        if bytes && self.dots.contains(&Dot::Flips) { Dot::Flips } else { self.dot_for(dtype) }
     }
 }
 

@@ -178,7 +178,7 @@ impl IntegerDots {
                 out.push(match self.dot {
                     Dot::U8S8 => kb.dot4(DotSigns::U8S8, sum, x, w),
                     Dot::S8S8 => kb.dot4(DotSigns::S8S8, sum, x, w),
-                    Dot::I16 => kb.dot2(sum, x, w),
+                    Dot::I16 | Dot::Flips => kb.dot2(sum, x, w),
                 });
             }
         }
