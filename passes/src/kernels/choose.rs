@@ -92,7 +92,11 @@ fn tile(conv: &Conv, machine: Machine) -> TileShape {
     let out = conv.y.shape[3];
     let groups = conv.taps.all_groups();
     let cost = |&(pixels, vectors): &(u64, u64)| {
-        let panel = |v: u64| step_cost(pixels, v) * groups + tile_cost(pixels, v);
+        let step = |v: u64| match conv.dot {
+            Dot::Flips => flips_step_cost(pixels, v, 8 * groups * lanes * v),
+            _ => step_cost(pixels, v),
+        };
+        let panel = |v: u64| step(v) * groups + tile_cost(pixels, v);
         let (full, rest) = (out / (lanes * vectors), out % (lanes * vectors));
         let rest = if rest > 0 { panel(PanelShape::of(rest, lanes).vectors) } else { 0 };
         row.div_ceil(pixels) * (full * panel(vectors) + rest)
@@ -120,6 +124,13 @@ fn tile_cost(pixels: u64, vectors: u64) -> u64 {
 /// cycles from one dot product to the next on the same accumulator.
 fn step_cost(pixels: u64, vectors: u64) -> u64 {
     (pixels * vectors).max(pixels + vectors).max(8) + 1
+}
+
+/// As [`step_cost`] for [`Dot::Flips`]: four instructions per product, four per cycle. The `bytes`
+/// of a panel come from the second-level cache if they do not fit the first, 32 a cycle.
+fn flips_step_cost(pixels: u64, vectors: u64, bytes: u64) -> u64 {
+    let stream = if bytes > WEIGHTS_IN_CACHE { 4 * vectors } else { 0 };
+    (2 * pixels * vectors).max(pixels + 2 * vectors).max(stream) + 1
 }
 
 /// A depthwise convolution that takes `merged` pixels of a row as one.

@@ -150,6 +150,15 @@ impl<'a> Plan<'a> {
         info.class.is_register() && info.to == at
     }
 
+    /// A factor of `acc + a·b` in a vector register that nothing reads afterwards.
+    pub fn spent_factor(&self, operands: &[Value], at: u32) -> Option<Value> {
+        let (acc, factors) = (self.root(operands[0]), &operands[1..]);
+        let spent = |v: &Value| {
+            *self.class(*v) == Class::Vector && self.dies(*v, at) && self.root(*v) != acc
+        };
+        factors.iter().copied().find(spent)
+    }
+
     /// The body of a loop that has iterations.
     pub fn body(&self, op: OpId) -> Option<RegionId> {
         body(self.kernel, op)

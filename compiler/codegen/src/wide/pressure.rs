@@ -97,7 +97,10 @@ fn temps(plan: &Plan, op: OpId, kind: &Op) -> u32 {
         Op::Dot4(_) if m.vnni => 0,
         Op::Dot4(_) => 4,
         Op::Dot2(_) if m.vnni => 0,
-        Op::Dot2(_) => 1,
+        Op::Dot2(_) => {
+            let at = plan.span(op).start;
+            u32::from(plan.spent_factor(f.operands(op), at).is_none())
+        }
         Op::Shuffle(_) => 2,
         Op::Extract(_) | Op::IntToFloatLow(_) | Op::Compact(_) => 1,
         Op::WidenLowS(_) | Op::WidenHighS(_) | Op::WidenLowU(_) | Op::WidenHighU(_) => 1,

@@ -312,8 +312,13 @@ impl Walk<'_> {
             (a, b) = (b, a);
         }
         let a = self.register(a)?;
+        // The products take the register of a factor that dies.
+        let dying = self.plan.spent_factor(arg, self.at);
         let b = self.operand(b, 0)?;
-        let products = self.temp()?;
+        let products = match dying {
+            Some(f) => self.register(f)?,
+            None => self.temp()?,
+        };
         self.v3(PMADDWD, products, a, b);
         let acc = self.operand(arg[0], PADDD.broadcast)?;
         self.release_operands();
