@@ -84,8 +84,8 @@ fn temps(plan: &Plan, op: OpId, kind: &Op) -> u32 {
     };
     let (elem, _) = plan.lanes(result);
     let scalar = !plan.is_vector(result);
-    let literals = f.operands(op).iter().filter(|&&v| matches!(plan.class(v), Class::Literal(_)));
-    let literals = literals.count() as u32;
+    let literal = |v: &Value| matches!(plan.class(*v), Class::Literal(_));
+    let literals = f.operands(op).iter().filter(|v| literal(v)).count() as u32;
     if single(m, kind, elem, scalar).is_some() {
         return literals.saturating_sub(1);
     }
@@ -98,8 +98,10 @@ fn temps(plan: &Plan, op: OpId, kind: &Op) -> u32 {
         Op::Dot4(_) => 4,
         Op::Dot2(_) if m.vnni => 0,
         Op::Dot2(_) => {
-            let at = plan.span(op).start;
-            u32::from(plan.spent_factor(f.operands(op), at).is_none())
+            // The sum and one factor may be in memory.
+            let both = [1, 2].iter().all(|&i| literal(&f.operands(op)[i]));
+            let spent = plan.spent_factor(f.operands(op), plan.span(op).start);
+            return u32::from(both) + u32::from(spent.is_none());
         }
         Op::Shuffle(_) => 2,
         Op::Extract(_) | Op::IntToFloatLow(_) | Op::Compact(_) => 1,
