@@ -371,7 +371,8 @@ dialect! { Nn;
     Compare "nn.compare" (a: one Tensor, b: one Tensor) -> (y: one Tensor) {
         f: CompareFn,
     } pure;
-    /// a where c is not 0, else b, with numpy broadcasting; a, b and y of one plain type, c bool.
+    /// a where c is not 0, else b, with numpy broadcasting; a, b and y of one type, with one set of
+    /// parameters, and c bool.
     Select "nn.select" (c: one Tensor, a: one Tensor, b: one Tensor) -> (y: one Tensor) {} pure;
     /// y = f(a, b) of plain integers of one type, wrapping, or of truth values (`and`, `or` and
     /// `xor`), with numpy broadcasting.

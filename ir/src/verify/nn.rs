@@ -30,7 +30,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("compare_c1", "y has the shape of a and b, broadcast"),
     ("compare_c2", "a and b have one plain type, y is bool"),
     ("select_c1", "y has the shape of c, a and b, broadcast"),
-    ("select_c2", "a, b and y have one plain type, c is bool"),
+    ("select_c2", "a, b and y have one type, with one parameter set, and c is bool"),
     ("int_binary_c1", "y has the shape of a and b, broadcast"),
     ("int_binary_c2", "a, b and y have one type: plain integers, or bool for and, or, xor"),
     ("cum_sum_c1", "x and y have one shape, with the axis in it"),

@@ -33,7 +33,7 @@ fn select(c: &mut OpCheck) {
     let message = || format!("{:?}, {:?} and {:?}: {:?}", p.shape, a.shape, b.shape, y.shape);
     c.require(1, fits, message);
     let fits = p.elem == Elem::Plain(DType::Bool)
-        && is_plain(&y.elem)
+        && y.quant_type().is_none_or(|q| q.uniform().is_some())
         && [a, b].iter().all(|t| t.elem == y.elem);
     let message = || format!("{} ? {} : {}", p.storage(), a.storage(), b.storage());
     c.require(2, fits, message);

@@ -6,6 +6,7 @@
 //! is how shapes that a graph computes (SHAPE, STRIDED_SLICE, PACK) are known to RESHAPE.
 
 mod blocks;
+mod borders;
 mod fill;
 mod gather;
 mod slices;
@@ -24,7 +25,7 @@ use qcc_runtime::Tensor;
 type Convert = fn(&mut Converter, &Node) -> Result<(), String>;
 
 /// The operators, by the names of TFLite's schema.
-const MOVES: [(&str, Convert); 27] = [
+const MOVES: [(&str, Convert); 29] = [
     ("BATCH_TO_SPACE_ND", blocks::batch_to_space),
     ("BROADCAST_TO", fill::broadcast_to),
     ("CAST", fill::cast),
@@ -33,14 +34,16 @@ const MOVES: [(&str, Convert); 27] = [
     ("FILL", fill::fill),
     ("GATHER", gather::gather),
     ("GATHER_ND", gather::gather_nd),
-    ("MIRROR_PAD", slices::mirror_pad),
+    ("MIRROR_PAD", borders::mirror_pad),
     ("PACK", pack),
-    ("PAD", slices::pad),
-    ("PADV2", slices::pad_with),
+    ("PAD", borders::pad),
+    ("PADV2", borders::pad_with),
     ("RANGE", fill::range),
     ("RANK", fill::rank),
     ("RESIZE_NEAREST_NEIGHBOR", resize_nearest),
     ("REVERSE_V2", slices::reverse),
+    ("SELECT", gather::select),
+    ("SELECT_V2", gather::select),
     ("SHAPE", fill::shape),
     ("SLICE", slices::slice),
     ("SPACE_TO_BATCH_ND", blocks::space_to_batch),

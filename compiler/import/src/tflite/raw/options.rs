@@ -1,5 +1,9 @@
 //! Parameters of operators. Activations, paddings and types keep the format's numbers.
 
+mod moves;
+
+pub use moves::*;
+
 use super::TfliteType;
 use crate::tflite::schema_generated::{BuiltinOptions as Kind, Operator};
 
@@ -258,78 +262,13 @@ pub struct FakeQuantOptions {
     pub narrow_range: bool,
 }
 
-/// Of GATHER.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GatherOptions {
-    /// Counts from the end if negative.
-    pub axis: i32,
-    /// Leading dimensions that tensor and indices share.
-    pub batch_dims: i32,
-}
-
-/// Of SQUEEZE.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SqueezeOptions {
-    /// Dimensions that go; all of extent 1 if empty.
-    pub axes: Vec<i32>,
-}
-
-/// Of STRIDED_SLICE: bit i speaks of element i of begin, end and strides.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StridedSliceOptions {
-    /// From the first element on.
-    pub begin_mask: i32,
-    /// To the last element.
-    pub end_mask: i32,
-    /// As many whole dimensions as the others leave.
-    pub ellipsis_mask: i32,
-    /// A new dimension of extent 1.
-    pub new_axis_mask: i32,
-    /// One element, and the dimension goes.
-    pub shrink_axis_mask: i32,
-    /// `end` counts from `begin`.
-    pub offset: bool,
-}
-
-/// Of PACK.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PackOptions {
-    /// The new dimension; counts from the end if negative.
-    pub axis: i32,
-    /// Number of inputs.
-    pub values: i32,
-}
-
-/// Of UNPACK.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UnpackOptions {
-    /// The dimension that goes; counts from the end if negative.
-    pub axis: i32,
-    /// Number of outputs.
-    pub num: i32,
-}
-
-/// Of MIRROR_PAD.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MirrorPadOptions {
-    /// 0 REFLECT, 1 SYMMETRIC.
-    pub mode: i8,
-}
-
-/// Of SPACE_TO_DEPTH and DEPTH_TO_SPACE.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BlockOptions {
-    /// Rows and columns of a block.
-    pub size: i32,
-}
-
 /// The options that an operator stores.
 pub(super) fn read(op: &Operator) -> RawOptions {
     let kind = op.builtin_options_type();
     if kind == Kind::NONE {
         return RawOptions::None;
     }
-    windowed(op).or_else(|| plain(op)).or_else(|| moves(op)).unwrap_or(match kind {
+    windowed(op).or_else(|| plain(op)).or_else(|| moves::read(op)).unwrap_or(match kind {
         Kind::QuantizeOptions => RawOptions::Quantize,
         Kind::DequantizeOptions => RawOptions::Dequantize,
         other => RawOptions::Other(other.0),
@@ -474,60 +413,6 @@ fn plain(op: &Operator) -> Option<RawOptions> {
         }
         Kind::ArgMinOptions => {
             RawOptions::ArgMin(arg(op.builtin_options_as_arg_min_options()?.output_type()))
-        }
-        _ => return None,
-    })
-}
-
-/// Options of operators that move elements.
-fn moves(op: &Operator) -> Option<RawOptions> {
-    Some(match op.builtin_options_type() {
-        Kind::GatherOptions => {
-            let o = op.builtin_options_as_gather_options()?;
-            RawOptions::Gather(GatherOptions { axis: o.axis(), batch_dims: o.batch_dims() })
-        }
-        Kind::SqueezeOptions => {
-            let o = op.builtin_options_as_squeeze_options()?;
-            let axes = o.squeeze_dims().iter().flatten().collect();
-            RawOptions::Squeeze(SqueezeOptions { axes })
-        }
-        Kind::StridedSliceOptions => {
-            let o = op.builtin_options_as_strided_slice_options()?;
-            RawOptions::StridedSlice(StridedSliceOptions {
-                begin_mask: o.begin_mask(),
-                end_mask: o.end_mask(),
-                ellipsis_mask: o.ellipsis_mask(),
-                new_axis_mask: o.new_axis_mask(),
-                shrink_axis_mask: o.shrink_axis_mask(),
-                offset: o.offset(),
-            })
-        }
-        Kind::PackOptions => {
-            let o = op.builtin_options_as_pack_options()?;
-            RawOptions::Pack(PackOptions { axis: o.axis(), values: o.values_count() })
-        }
-        Kind::UnpackOptions => {
-            let o = op.builtin_options_as_unpack_options()?;
-            RawOptions::Unpack(UnpackOptions { axis: o.axis(), num: o.num() })
-        }
-        Kind::ResizeNearestNeighborOptions => {
-            let o = op.builtin_options_as_resize_nearest_neighbor_options()?;
-            RawOptions::ResizeNearest(ResizeOptions {
-                align_corners: o.align_corners(),
-                half_pixel_centers: o.half_pixel_centers(),
-            })
-        }
-        Kind::MirrorPadOptions => {
-            let o = op.builtin_options_as_mirror_pad_options()?;
-            RawOptions::MirrorPad(MirrorPadOptions { mode: o.mode() })
-        }
-        Kind::SpaceToDepthOptions => {
-            let o = op.builtin_options_as_space_to_depth_options()?;
-            RawOptions::SpaceToDepth(BlockOptions { size: o.block_size() })
-        }
-        Kind::DepthToSpaceOptions => {
-            let o = op.builtin_options_as_depth_to_space_options()?;
-            RawOptions::DepthToSpace(BlockOptions { size: o.block_size() })
         }
         _ => return None,
     })

@@ -1,7 +1,7 @@
 //! Operators that exchange space with depth or with the batch: reshape, transpose, reshape.
 
 use super::super::{Converter, Node};
-use super::slices::pairs;
+use super::borders::pairs;
 use crate::tflite::raw::{BlockOptions, RawOptions};
 use qcc_ir::Value;
 use qcc_ir::dialect::nn::{self, PadMode};

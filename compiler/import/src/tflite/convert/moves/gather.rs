@@ -1,6 +1,7 @@
-//! Elements by their numbers.
+//! Elements by their numbers, and one of two by truth values.
 
 use super::super::{Converter, Node};
+use super::say;
 use crate::shapes;
 use crate::tflite::raw::RawOptions;
 use qcc_ir::dialect::nn::{self, IntFn};
@@ -150,4 +151,27 @@ fn flattened(
         };
     }
     Ok(sum)
+}
+
+/// SELECT takes a condition of the tensors' shape, of one element, or one per slice of their first
+/// dimension; SELECT_V2 broadcasts.
+pub fn select(c: &mut Converter, node: &Node) -> Result<(), String> {
+    let [mut p, a, b] = [c.operand(node, 0)?, c.operand(node, 1)?, c.operand(node, 2)?];
+    let own = c.shape(p);
+    let all = shapes::broadcast(&c.shape(a), &c.shape(b))?;
+    if node.op.name() == "SELECT" && own.len() == 1 && own.first() == all.first() {
+        let per_slice: Vec<u64> = (0..all.len()).map(|d| if d == 0 { own[0] } else { 1 }).collect();
+        p = c.reshape_to(node, p, &per_slice)?;
+    }
+    let shape = shapes::broadcast(&c.shape(p), &all)?;
+    let [x, y] = [a, b].map(|v| c.tensor_type(v).elem.clone());
+    if x != y {
+        return Err(format!("it selects from {} and {}", say(&x), say(&y)));
+    }
+    if c.tensor_type(p).storage() != DType::Bool {
+        return Err("its condition is not bool".into());
+    }
+    let ty = c.tensor_type(a).with_shape(&shape);
+    let y = c.made(node, nn::Select {}, &[p, a, b], ty)?;
+    c.bind(node, 0, y)
 }

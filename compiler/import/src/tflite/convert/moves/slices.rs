@@ -1,11 +1,10 @@
-//! Parts of a tensor, and borders around it.
+//! Parts of a tensor.
 
 use super::super::{Converter, Node};
 use crate::shapes;
 use crate::tflite::raw::{RawOptions, StridedSliceOptions};
-use qcc_ir::dialect::nn::{self, PadMode};
-use qcc_ir::numerics::float::code_of;
-use qcc_ir::{DType, Value};
+use qcc_ir::Value;
+use qcc_ir::dialect::nn;
 
 /// The part of one dimension that a slice takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -247,96 +246,75 @@ pub fn reverse(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.bind(node, 0, y)
 }
 
-// ---- borders ----
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Elements before and after in each of `rank` dimensions: a constant of shape `[rank, 2]`.
-pub(super) fn pairs(
-    c: &Converter,
-    node: &Node,
-    i: usize,
-    rank: usize,
-) -> Result<[Vec<u64>; 2], String> {
-    let all = c.constant_ints(node, i)?;
-    if all.len() != 2 * rank || all.iter().any(|v| !(0..1 << 31).contains(v)) {
-        return Err(format!("input {i} must be two numbers for each of {rank} dimensions"));
+    fn options() -> StridedSliceOptions {
+        StridedSliceOptions {
+            begin_mask: 0,
+            end_mask: 0,
+            ellipsis_mask: 0,
+            new_axis_mask: 0,
+            shrink_axis_mask: 0,
+            offset: false,
+        }
     }
-    let side = |k: usize| all.iter().skip(k).step_by(2).map(|&v| v as u64).collect();
-    Ok([side(0), side(1)])
-}
 
-impl Converter<'_> {
-    /// x with so many elements around it.
-    pub(super) fn padded(
-        &mut self,
-        node: &Node,
-        x: Value,
-        [low, high]: [Vec<u64>; 2],
-        (mode, value): (PadMode, f32),
-    ) -> Result<Value, String> {
-        let own = self.shape(x);
-        let sum = |d: usize| own[d] + low[d] + high[d];
-        let shape: Vec<u64> = (0..own.len()).map(sum).collect();
-        self.moved(node, nn::Pad { low, high, mode, value }, &[x], &shape)
+    /// What `[begin, end, stride]` in each range take of a tensor of shape `own`.
+    fn apply(
+        o: &StridedSliceOptions,
+        spec: &[[i64; 3]],
+        own: &[u64],
+    ) -> Result<(Vec<(u64, i64, u64)>, Vec<u64>), String> {
+        let list = |k: usize| spec.iter().map(|r| r[k]).collect();
+        let spec = Spec { o, begin: list(0), end: list(1), strides: list(2) };
+        let (ranges, shape) = spec.apply(own)?;
+        Ok((ranges.iter().map(|r| (r.start, r.step, r.len)).collect(), shape))
     }
-}
 
-pub fn pad(c: &mut Converter, node: &Node) -> Result<(), String> {
-    let x = c.operand(node, 0)?;
-    let around = pairs(c, node, 1, c.shape(x).len())?;
-    let y = c.padded(node, x, around, (PadMode::Constant, 0.0))?;
-    c.bind(node, 0, y)
-}
+    #[test]
+    fn ends_are_those_of_python() {
+        let o = options();
+        // x[1:-1, 4:0:-2], and what is not said is whole.
+        let (ranges, shape) = apply(&o, &[[1, -1, 1], [4, 0, -2]], &[5, 5, 3]).unwrap();
+        assert_eq!(ranges, [(1, 1, 3), (4, -2, 2), (0, 1, 3)]);
+        assert_eq!(shape, [3, 2, 3]);
+        // x[-9:9], x[3:1], x[::-1]
+        let o = StridedSliceOptions { begin_mask: 4, end_mask: 4, ..o };
+        let spec = [[-9, 9, 1], [3, 1, 1], [0, 0, -1]];
+        let (ranges, shape) = apply(&o, &spec, &[4, 4, 4]).unwrap();
+        assert_eq!((ranges[0], ranges[2]), ((0, 1, 4), (3, -1, 4)));
+        assert_eq!(shape, [4, 0, 4]);
+    }
 
-pub fn pad_with(c: &mut Converter, node: &Node) -> Result<(), String> {
-    let x = c.operand(node, 0)?;
-    let around = pairs(c, node, 1, c.shape(x).len())?;
-    let value = c.optional(node, 2)?.ok_or("the border's value is missing")?;
-    let value = border(c, x, value)?;
-    let y = c.padded(node, x, around, (PadMode::Constant, value))?;
-    c.bind(node, 0, y)
-}
+    #[test]
+    fn masks() {
+        // x[..., newaxis, 1:3, -1]
+        let ellipsis = options();
+        let o = StridedSliceOptions {
+            ellipsis_mask: 1,
+            new_axis_mask: 2,
+            shrink_axis_mask: 8,
+            ..ellipsis
+        };
+        let spec = [[7, 7, 7], [0, 0, 0], [1, 3, 1], [-1, 0, 1]];
+        let (ranges, shape) = apply(&o, &spec, &[2, 3, 4, 5]).unwrap();
+        assert_eq!(ranges, [(0, 1, 2), (0, 1, 3), (1, 1, 2), (4, 1, 1)]);
+        assert_eq!(shape, [2, 3, 1, 2]);
+        // `end` elements from `begin` on.
+        let o = StridedSliceOptions { offset: true, ..options() };
+        assert_eq!(apply(&o, &[[2, 3, 1]], &[9]).unwrap().0, [(2, 1, 3)]);
+    }
 
-/// The number that stands around x, given as a constant of its element type.
-fn border(c: &Converter, x: Value, value: Value) -> Result<f32, String> {
-    let t = c.known(value).filter(|t| t.len() == 1);
-    let t = t.ok_or("the border's value must be one constant number")?;
-    let (x, v) = (c.tensor_type(x), c.tensor_type(value));
-    if x.storage() != v.storage() {
-        return Err(format!("a border of {} around {}", v.storage(), x.storage()));
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let shrink = StridedSliceOptions { shrink_axis_mask: 1, ..options() };
+        assert_eq!(apply(&shrink, &[[3, 4, 1]], &[3]).unwrap_err(), "element 3 of 3 by 1");
+        assert_eq!(apply(&options(), &[[0, 1, 0]], &[3]).unwrap_err(), "a stride of 0");
+        let both = [[0, 1, 1], [0, 1, 1]];
+        assert_eq!(apply(&options(), &both, &[3]).unwrap_err(), "2 ranges of shape [3]");
+        let two = StridedSliceOptions { ellipsis_mask: 3, ..options() };
+        assert!(apply(&two, &both, &[3]).unwrap_err().starts_with("an ellipsis must be one"));
     }
-    let exact = |value: f32, is_exact: bool| match is_exact {
-        true => Ok(value),
-        false => Err(format!("a border of {} has no float32 that stands for it", t.get_f64(0))),
-    };
-    if let Some(q) = x.quant_type() {
-        let code = t.get_i64(0);
-        let zero = q.uniform().map_or(0, |a| a.zero_point);
-        let scale = q.uniform().map_or(0.0, |a| a.scale);
-        let value = (f64::from(scale) * (code - i64::from(zero)) as f64) as f32;
-        return exact(value, code_of(value, q).is_ok_and(|c| i64::from(c) == code));
-    }
-    match x.storage() {
-        DType::F32 | DType::F64 => Ok(t.get_f64(0) as f32),
-        _ => exact(t.get_i64(0) as f32, (t.get_i64(0) as f32) as i64 == t.get_i64(0)),
-    }
-}
-
-pub fn mirror_pad(c: &mut Converter, node: &Node) -> Result<(), String> {
-    let RawOptions::MirrorPad(o) = &node.op.options else {
-        return Err("its options are missing".into());
-    };
-    let (mode, spare) = match o.mode {
-        0 => (PadMode::Reflect, 1),
-        1 => (PadMode::Symmetric, 0),
-        other => return Err(format!("mode {other} is neither REFLECT nor SYMMETRIC")),
-    };
-    let x = c.operand(node, 0)?;
-    let own = c.shape(x);
-    let around = pairs(c, node, 1, own.len())?;
-    let wide = |d: usize| around[0][d].max(around[1][d]) > own[d].saturating_sub(spare);
-    if let Some(d) = (0..own.len()).find(|&d| wide(d)) {
-        return Err(format!("a mirrored border wider than the {} elements beside it", own[d]));
-    }
-    let y = c.padded(node, x, around, (mode, 0.0))?;
-    c.bind(node, 0, y)
 }
