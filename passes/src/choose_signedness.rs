@@ -379,6 +379,11 @@ impl Delta<'_> {
                 move_by(&mut o.x_zp, self.x(0));
                 self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])
             }
+            Op::LogSoftmax(o) => self.y([&mut o.lo, &mut o.hi, &mut 0]),
+            Op::L2Normalize(o) => {
+                move_by(&mut o.x_zp, self.x(0));
+                self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])
+            }
             Op::Requantize(o) => {
                 move_by(&mut o.x_zp, self.x(0));
                 self.y([&mut o.y_zp, &mut o.lo, &mut o.hi])

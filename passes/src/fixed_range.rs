@@ -23,6 +23,16 @@ fn unit_type(storage: DType) -> Option<QuantType> {
     Some(QuantType::per_tensor(storage, scale, zero_point))
 }
 
+/// Sixteenths below 0.
+pub fn log_softmax_type(storage: DType) -> Option<QuantType> {
+    let largest = match storage {
+        DType::I8 => 127,
+        DType::U8 => 255,
+        _ => return None,
+    };
+    Some(QuantType::per_tensor(storage, 16.0 / 256.0, largest))
+}
+
 /// [-1, 1).
 fn tanh_type(storage: DType) -> Option<QuantType> {
     let (scale, zero_point) = match storage {
@@ -39,6 +49,7 @@ fn tanh_type(storage: DType) -> Option<QuantType> {
 pub fn fixed_type(op: &Op, storage: DType) -> Option<QuantType> {
     match op {
         Op::Softmax(_) => unit_type(storage),
+        Op::LogSoftmax(_) => log_softmax_type(storage),
         Op::Unary(o) if o.f == UnaryFn::Sigmoid => unit_type(storage),
         Op::Unary(o) if o.f == UnaryFn::Tanh => tanh_type(storage),
         _ => None,

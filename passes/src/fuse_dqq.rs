@@ -163,6 +163,7 @@ impl Site<'_, '_> {
             Op::Mean(o) => self.mean(&o.axes),
             Op::Reduce(o) if matches!(o.f, ReduceFn::Min | ReduceFn::Max) => self.same_scale(kind),
             Op::Softmax(o) => self.softmax(o.beta),
+            Op::LogSoftmax(_) => self.log_softmax(),
             _ => Err("it has no integer form".to_string()),
         }
     }

@@ -200,12 +200,14 @@ pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
         Op::MaxPool2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::AvgPool2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Mean(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::L2Normalize(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Requantize(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Clamp(o) => Some((&mut o.lo, &mut o.hi)),
         Op::RowSums(_)
         | Op::Pad(_)
         | Op::ReduceMax(_)
         | Op::Softmax(_)
+        | Op::LogSoftmax(_)
         | Op::ResizeBilinear(_)
         | Op::ArgMax(_)
         | Op::Quantize(_)

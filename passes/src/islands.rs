@@ -89,6 +89,7 @@ pub(crate) fn has_integer_form(kind: &Op) -> bool {
             | Op::AvgPool2d(_)
             | Op::Mean(_)
             | Op::Softmax(_)
+            | Op::LogSoftmax(_)
             | Op::ResizeBilinear(_)
             | Op::ArgMax(_)
     ) || matches!(kind, Op::Reduce(o) if matches!(o.f, ReduceFn::Min | ReduceFn::Max))

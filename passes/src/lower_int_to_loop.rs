@@ -99,6 +99,8 @@ fn lower_op(site: &Site) -> Result<Vec<Call>, String> {
         Mean(op) => kernels::mean::lower(site, op),
         ReduceMax(op) => kernels::reduce_max::lower(site, op),
         Softmax(op) => kernels::softmax::lower(site, op),
+        LogSoftmax(op) => kernels::log_softmax::lower(site, op),
+        L2Normalize(op) => kernels::l2_normalize::lower(site, op),
         SoftmaxFloat(op) => kernels::softmax_float::lower(site, op),
         ResizeBilinear(op) => kernels::resize::lower(site, op),
         ArgMax(op) => kernels::arg_max::lower(site, op),

@@ -246,6 +246,8 @@ pub(crate) fn works_in_place(f: &Func, op: OpId) -> bool {
             | Op::ReduceMax(_)
             | Op::MatMul(_)
             | Op::Softmax(_)
+            | Op::LogSoftmax(_)
+            | Op::L2Normalize(_)
             | Op::SoftmaxFloat(_)
             | Op::ResizeBilinear(_)
             | Op::ArgMax(_)

@@ -329,6 +329,27 @@ def compare_i8(m):
     return [a, b], [quotient, *results]
 
 
+def rows(m, x, name, opcode, scale, zero_point, options):
+    dtype, shape, _, _ = m.info(x)
+    y = m.tensor(name, dtype, shape, scale, zero_point)
+    m.op(opcode, [x], [y], options, 2)
+    return y
+
+
+@model("LOG_SOFTMAX and L2_NORMALIZATION int8")
+def log_softmax_i8(m):
+    x = m.tensor("input", np.int8, [2, 5, 27], 0.02, 11)
+    log = rows(m, x, "log", "LOG_SOFTMAX", 16 / 256, 127, S.LogSoftmaxOptionsT())
+    return [x], [log, rows(m, x, "unit", "L2_NORMALIZATION", 1 / 128, 0, S.L2NormOptionsT())]
+
+
+@model("LOG_SOFTMAX and L2_NORMALIZATION uint8")
+def log_softmax_u8(m):
+    x = m.tensor("input", np.uint8, [6, 13], 0.1, 201)
+    log = rows(m, x, "log", "LOG_SOFTMAX", 16 / 256, 255, S.LogSoftmaxOptionsT())
+    return [x], [log, rows(m, x, "unit", "L2_NORMALIZATION", 1 / 128, 128, S.L2NormOptionsT())]
+
+
 @model("CONCATENATION uint8 of three inputs with three scales: two are requantized")
 def concat_u8_rescale(m):
     parts = [m.tensor(f"input{i}", np.uint8, [1, 4, 3, c], s, z)

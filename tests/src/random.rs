@@ -3,8 +3,9 @@
 use qcc_ir::builder::Builder;
 use qcc_ir::dialect::OpKind;
 use qcc_ir::dialect::quant::{
-    Act, Add, ArgMax, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, MaxPool2d, Mean,
-    PoolSum, ReduceMax, Requantize, Reshape, ResizeBilinear, Softmax, Split,
+    Act, Add, ArgMax, AvgPool2d, Concat, Conv2d, DepthwiseConv2d, FullyConnected, L2Normalize,
+    LogSoftmax, MaxPool2d, Mean, PoolSum, ReduceMax, Requantize, Reshape, ResizeBilinear, Softmax,
+    Split,
 };
 use qcc_ir::{
     Affine, DType, FuncKind, Level, Module, Numerics, QuantType, TensorType, Type, Value,
@@ -448,8 +449,20 @@ impl Graph<'_> {
     }
 
     fn softmax(&mut self, x: Value) {
-        let zero = self.dtype.min_max().0 as i32;
-        let q = QuantType::per_tensor(self.dtype, 1.0 / 256.0, zero);
+        let (lo, hi) = self.dtype.min_max();
+        let of = |scale, zero| QuantType::per_tensor(self.dtype, scale, zero as i32);
+        let shape = self.shape(x);
+        match self.random.range(0, 3) {
+            0 if self.numerics == Numerics::TfLite => {
+                return self.push(LogSoftmax {}, &[x], quantized(&shape, &of(0.0625, hi)));
+            }
+            1 if self.numerics == Numerics::TfLite => {
+                let unit = of(1.0 / 128.0, lo + 128);
+                return self.push(L2Normalize {}, &[x], quantized(&shape, &unit));
+            }
+            _ => {}
+        }
+        let q = of(1.0 / 256.0, lo);
         let (y, beta) = (quantized(&self.shape(x), &q), self.random.pick(&[1.0, 1.0, 0.5, 2.0]));
         self.push(Softmax { beta }, &[x], y);
     }

@@ -273,6 +273,30 @@ dialect! { Int;
         /// What storage adds to the framework's output code.
         y_code_bias: i32 = 0,
     } pure;
+    /// Fixed-point logarithm of softmax over the last dimension of 8-bit codes (`log_softmax_row`,
+    /// numerics.md D.12): sixteenths below `hi`.
+    LogSoftmax "int.log_softmax" (x: one IntTensor) -> (y: one IntTensor) {
+        /// Of the exponent's input, as in `int.softmax`.
+        mult: i32,
+        shift: i32,
+        diff_min: i32,
+        /// From there back to differences of codes.
+        back_mult: i32,
+        back_shift: i32,
+        /// Smallest and largest code of y's type.
+        lo: i32,
+        hi: i32,
+    } pure;
+    /// y = clamp(MB((x − x_zp)·2^left, m, s + more) + y_zp) over the last dimension, (m, s) = 1/√Σ(x −
+    /// x_zp)² (`l2_normalize_row`).
+    L2Normalize "int.l2_normalize" (x: one IntTensor) -> (y: one IntTensor) {
+        x_zp: i32,
+        left: u32,
+        more: i32,
+        y_zp: i32,
+        lo: i32,
+        hi: i32,
+    } pure;
     /// t = table[x − max + 255] of 8-bit codes, over the last dimension; y = clamp(round_even(
     /// t·y_inverse/Σt) + y_zp): the sum in f32 from first to last, the rest in f64
     /// (`softmax_linear`). The table has 256 elements.

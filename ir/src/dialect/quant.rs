@@ -157,6 +157,10 @@ dialect! { Quant;
     Softmax "quant.softmax" (x: one QuantTensor) -> (y: one QuantTensor) {
         beta: f32 = 1.0,
     } pure;
+    /// (x − max) − ln Σ exp(x − max) over the last dimension.
+    LogSoftmax "quant.log_softmax" (x: one QuantTensor) -> (y: one QuantTensor) {} pure;
+    /// x / √(Σ x²) over the last dimension; a row of zeros stays.
+    L2Normalize "quant.l2_normalize" (x: one QuantTensor) -> (y: one QuantTensor) {} pure;
     /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`.
     ResizeBilinear "quant.resize_bilinear" (x: one QuantTensor) -> (y: one QuantTensor) {
         align_corners: bool = false,

@@ -30,6 +30,8 @@ pub(super) fn eval(op: &Op, xs: &[&Tensor], ty: &TensorType) -> Result<Tensor, S
         Op::Mean(o) => window::mean(o, x, y),
         Op::ReduceMax(o) => window::reduce_max(o, x, y),
         Op::Softmax(o) => moves::softmax(o, x, y),
+        Op::LogSoftmax(o) => moves::log_softmax(o, x, y),
+        Op::L2Normalize(o) => moves::l2_normalize(o, x, y),
         Op::SoftmaxFloat(o) => moves::softmax_float(o, x, operand(xs, 1)?, y),
         Op::ResizeBilinear(o) => window::resize(o, x, y),
         Op::ArgMax(o) => moves::arg_max(o, x, y),

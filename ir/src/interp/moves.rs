@@ -3,11 +3,13 @@
 use super::index::{each, flat};
 use super::int::codes;
 use crate::DType;
-use crate::dialect::int::{ArgMax, Concat, Pad, Slice, Softmax, SoftmaxFloat};
+use crate::dialect::int::{
+    ArgMax, Concat, L2Normalize, LogSoftmax, Pad, Slice, Softmax, SoftmaxFloat,
+};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
-    Multiplier, Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams, softmax_linear,
-    softmax_row, softmax_row16,
+    LogSoftmaxParams, Multiplier, Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams,
+    clamp, l2_normalize_row, log_softmax_row, softmax_linear, softmax_row, softmax_row16,
 };
 
 pub(super) fn pad(o: &Pad, x: &Tensor, mut y: Tensor) -> Result<Tensor, String> {
@@ -83,23 +85,47 @@ pub(super) fn softmax(o: &Softmax, x: &Tensor, mut y: Tensor) -> Result<Tensor, 
     Ok(y)
 }
 
-pub(super) fn softmax_float(
-    o: &SoftmaxFloat,
+/// Calls `f` with each row of codes, and stores what it makes of it.
+fn rows(
     x: &Tensor,
-    table: &Tensor,
     mut y: Tensor,
+    mut f: impl FnMut(&[i32], &mut [i32]),
 ) -> Result<Tensor, String> {
     let row = *x.shape().last().ok_or("x has no last dimension")?;
     if row == 0 {
         return Ok(y);
     }
-    let table = table.as_slice::<f32>().map_err(|e| e.to_string())?;
     let mut out = vec![0; row];
     for (r, codes) in codes(x).chunks_exact(row).enumerate() {
-        softmax_linear(table, (o.y_inverse, o.y_zp), (o.lo, o.hi), codes, &mut out);
+        f(codes, &mut out);
         out.iter().enumerate().for_each(|(j, &code)| y.set_i64(r * row + j, code.into()));
     }
     Ok(y)
+}
+
+pub(super) fn log_softmax(o: &LogSoftmax, x: &Tensor, y: Tensor) -> Result<Tensor, String> {
+    let multiplier = Multiplier::new(o.mult, o.shift);
+    let softmax = SoftmaxParams { multiplier, diff_min: o.diff_min };
+    let p = LogSoftmaxParams { softmax, back: Multiplier::new(o.back_mult, o.back_shift) };
+    rows(x, y, |codes, out| log_softmax_row(&p, codes, out, (o.lo, o.hi)))
+}
+
+pub(super) fn l2_normalize(o: &L2Normalize, x: &Tensor, y: Tensor) -> Result<Tensor, String> {
+    rows(x, y, |codes, out| {
+        let differences: Vec<i32> = codes.iter().map(|q| q.wrapping_sub(o.x_zp)).collect();
+        l2_normalize_row(&differences, out, o.left, o.more);
+        out.iter_mut().for_each(|v| *v = clamp(v.wrapping_add(o.y_zp), o.lo, o.hi));
+    })
+}
+
+pub(super) fn softmax_float(
+    o: &SoftmaxFloat,
+    x: &Tensor,
+    table: &Tensor,
+    y: Tensor,
+) -> Result<Tensor, String> {
+    let table = table.as_slice::<f32>().map_err(|e| e.to_string())?;
+    rows(x, y, |codes, out| softmax_linear(table, (o.y_inverse, o.y_zp), (o.lo, o.hi), codes, out))
 }
 
 fn softmax16(

@@ -90,6 +90,24 @@ fn extremes_along_axes() {
     assert_eq!(max(&[], &[6], true), [1, -7, 3, 5, -128, 4]);
 }
 
+#[test]
+fn rows_are_normalized() {
+    let op = int::L2Normalize { x_zp: 1, left: 0, more: 7, y_zp: 0, lo: -128, hi: 100 };
+    assert_eq!(run_i8(op, &[4, 5, 1, -2, 1, 1], &[2, 3], &[2, 3], &[]), [77, 100, 0, -128, 0, 0]);
+    let p = qcc_runtime::fixedpoint::LogSoftmaxParams::new(0.0625);
+    let op = int::LogSoftmax {
+        mult: p.softmax.multiplier.mantissa,
+        shift: p.softmax.multiplier.shift,
+        diff_min: p.softmax.diff_min,
+        back_mult: p.back.mantissa,
+        back_shift: p.back.shift,
+        lo: -128,
+        hi: 127,
+    };
+    // −ln 2 is 11 sixteenths; 0 of 1 is certain, and 12 below it is exp(−12).
+    assert_eq!(run_i8(op, &[3, 3, 90, -102], &[2, 2], &[2, 2], &[]), [116, 116, 127, -65]);
+}
+
 fn pointwise(x_zp: i32, w_zp: i32) -> int::Conv2d {
     int::Conv2d {
         stride: [1, 1],

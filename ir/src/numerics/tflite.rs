@@ -34,6 +34,8 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::Mean(o) => r.mean(o)?,
         quant::Op::ReduceMax(o) => r.reduce_max(o)?,
         quant::Op::Softmax(o) => r.softmax(o)?,
+        quant::Op::LogSoftmax(_) => r.log_softmax()?,
+        quant::Op::L2Normalize(_) => r.l2_normalize()?,
         quant::Op::ResizeBilinear(o) => r.resize(o),
         quant::Op::ArgMax(o) => {
             r.push(int::ArgMax { axis: o.axis, min: o.min }, &[Operand::Input(0)])
@@ -147,6 +149,53 @@ impl Recipe<'_> {
         let kind = int::Softmax { mult: m.mantissa, shift: m.shift, diff_min, y_code_bias: 0 };
         self.push(kind, &[Operand::Input(0)]);
         Ok(())
+    }
+
+    fn log_softmax(&mut self) -> Result<(), String> {
+        let x = Self::affine(self.x(0), "the input")?;
+        let (lo, hi) = self.fixed_output((16.0 / 256.0, 1.0))?;
+        let p = fx::LogSoftmaxParams::new(x.scale);
+        let kind = int::LogSoftmax {
+            mult: p.softmax.multiplier.mantissa,
+            shift: p.softmax.multiplier.shift,
+            diff_min: p.softmax.diff_min,
+            back_mult: p.back.mantissa,
+            back_shift: p.back.shift,
+            lo,
+            hi,
+        };
+        self.push(kind, &[Operand::Input(0)]);
+        Ok(())
+    }
+
+    fn l2_normalize(&mut self) -> Result<(), String> {
+        let x_zp = Self::affine(self.x(0), "the input")?.zero_point;
+        let (lo, hi) = self.fixed_output((1.0 / 128.0, 0.5))?;
+        let (left, more, y_zp) = match self.y().storage() {
+            DType::U8 => (7, 0, 128),
+            _ => (0, 7, 0),
+        };
+        let kind = int::L2Normalize { x_zp, left, more, y_zp, lo, hi };
+        self.push(kind, &[Operand::Input(0)]);
+        Ok(())
+    }
+
+    /// The codes of the output, which must be those of the 8-bit input's type, in steps of `scale`,
+    /// with 0 at the share `zero` of them.
+    fn fixed_output(&self, (scale, zero): (f32, f64)) -> Result<(i32, i32), String> {
+        let (x, dtype) = (self.x(0).storage(), self.y().storage());
+        if x != dtype || x.size() != 1 {
+            return Err(format!("there is no kernel from {x} to {dtype}"));
+        }
+        let (lo, hi) = limits(dtype);
+        let zero_point = lo + (zero * 256.0).min(255.0) as i32;
+        let y = Self::affine(self.y(), "the output")?;
+        match (y.scale, y.zero_point) == (scale, zero_point) {
+            true => Ok((lo, hi)),
+            false => {
+                Err(format!("the output's scale must be {scale}, its zero point {zero_point}"))
+            }
+        }
     }
 
     fn resize(&mut self, o: &quant::ResizeBilinear) {

@@ -41,6 +41,8 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("pair_lut_c1", "y has the shape of a and b, broadcast"),
     ("pair_lut_c2", "a and b have 8 bits; the table has 65536 elements of y's type"),
     ("matmul_c5", "y can hold lo and hi; a and b have 8 or 16 bits; rescale is not f64"),
+    ("log_softmax_c3", "x has 8 bits; y can hold lo and hi"),
+    ("l2_normalize_c3", "x has 8 bits; y can hold lo and hi"),
     ("softmax_float_c1", "x and y have one shape, of rank 1 or more"),
     ("softmax_float_c2", "x has 8 bits, the table 256 elements of f32; y can hold lo and hi"),
     ("row_sums_c1", "x has rank 4"),
@@ -123,6 +125,8 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::same_elem(c, 5);
         }
         Op::Softmax(_) => softmax(c),
+        Op::LogSoftmax(o) => row_of_bytes(c, o.lo, o.hi),
+        Op::L2Normalize(o) => row_of_bytes(c, o.lo, o.hi),
         Op::SoftmaxFloat(o) => {
             shapes::softmax(c);
             bits(c, 2, 1, 1);
@@ -169,6 +173,12 @@ fn clamp(c: &mut OpCheck, n: u32, lo: i32, hi: i32) {
     let within = |v: i32| (min..=max).contains(&i64::from(v));
     let fits = within(lo) && within(hi);
     c.require(n, fits, || format!("a clamp from {lo} to {hi}, of {d}"));
+}
+
+fn row_of_bytes(c: &mut OpCheck, lo: i32, hi: i32) {
+    shapes::softmax(c);
+    bits(c, 3, 1, 1);
+    clamp(c, 3, lo, hi);
 }
 
 fn softmax(c: &mut OpCheck) {

@@ -26,6 +26,8 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("mean_c3", "x and y have one parameter set each"),
     ("reduce_max_c4", "x has one parameter set"),
     ("softmax_c2", "x and y have one parameter set each"),
+    ("log_softmax_c2", "x and y have one parameter set each and the same storage"),
+    ("l2_normalize_c2", "x and y have one parameter set each and the same storage"),
     ("concat_c4", "inputs and y have one parameter set each and the same storage"),
     ("max_pool2d_c4", "x has one parameter set"),
     ("avg_pool2d_c4", "x and y have one parameter set each and the same storage"),
@@ -99,6 +101,10 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         Op::Softmax(_) => {
             shapes::softmax(c);
             uniform(c, 2, &[c.tensor(0), c.result(0)], false);
+        }
+        Op::LogSoftmax(_) | Op::L2Normalize(_) => {
+            shapes::softmax(c);
+            uniform(c, 2, &[c.tensor(0), c.result(0)], true);
         }
         Op::ResizeBilinear(o) => shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers),
         Op::ArgMax(o) => shapes::arg_max(c, o.axis),

@@ -41,6 +41,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("reduce_max_c3", "no axis that is reduced has extent 0"),
     ("activation_c1", "x and y have one shape"),
     ("softmax_c1", "x and y have one shape, of rank 1 or more"),
+    ("l2_normalize_c1", "x and y have one shape, of rank 1 or more"),
     ("resize_bilinear_c1", "x and y are [N,H,W,C] and [N,H',W',C], not empty"),
     ("resize_bilinear_c2", "align_corners and half_pixel_centers exclude each other"),
     ("arg_max_c1", "the axis is in the shape, and its extent is not 0"),

@@ -3,7 +3,7 @@
 use super::{Fused, Site};
 use crate::consts::int_tensor;
 use crate::converter::follows_converter;
-use crate::fixed_range::softmax_type;
+use crate::fixed_range::{log_softmax_type, softmax_type};
 use crate::rewriter::{Rewriter, act_of};
 use qcc_ir::dialect::nn::{self, Op, ReduceFn, ResizeCoordinates};
 use qcc_ir::dialect::quant::{self, Act, PoolSum};
@@ -79,6 +79,17 @@ impl Site<'_, '_> {
         }
         let y = self.y.clone();
         self.insert(quant::Mean { axes: axes.to_vec() }, &[x], y)
+    }
+
+    /// As of softmax; ONNX Runtime has no kernel.
+    pub(super) fn log_softmax(&mut self) -> Fused {
+        let (x, xq, _) = self.codes(0)?;
+        self.y_quant()?;
+        let fixed = log_softmax_type(xq.storage)
+            .ok_or_else(|| format!("there is no kernel for {}", xq.storage))?;
+        let y = TensorType::quant(&self.y.shape, fixed.into());
+        let y = self.insert(quant::LogSoftmax {}, &[x], y)?;
+        self.in_y(y)
     }
 
     /// The result's parameters are fixed; others are one requantization away.

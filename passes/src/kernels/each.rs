@@ -50,3 +50,20 @@ pub fn pairs(
     let all = loops(&x.shape, &[&x.strides, &y.strides]);
     nest(kb, &all, &[x_at.clone(), y_at.clone()], &mut |kb, a| body(kb, &a[0], &a[1]));
 }
+
+/// Emits `body` for each row of two views of one shape: the row's extent, the bytes between its
+/// elements in x and y, and where it starts in them.
+pub fn rows(
+    kb: &mut Kb,
+    (x, x_at): (&View, &Addr),
+    (y, y_at): (&View, &Addr),
+    body: &mut dyn FnMut(&mut Kb, (u64, [u64; 2]), [&Addr; 2]),
+) {
+    let Some((&n, outer)) = x.shape.split_last() else { return };
+    let last = outer.len();
+    let steps = [x.strides[last], y.strides[last]];
+    let loops = loops(outer, &[&x.strides[..last], &y.strides[..last]]);
+    nest(kb, &loops, &[x_at.clone(), y_at.clone()], &mut |kb, at| {
+        body(kb, (n, steps), [&at[0], &at[1]]);
+    });
+}

@@ -4,8 +4,9 @@
 //! constants: 256 for 8-bit codes, 65,536 for 16-bit ones. What is left per row is a maximum, a
 //! sum, one reciprocal, and per element a multiplication and a shift (numerics.md D.11).
 
+use super::fixed::{reciprocal, shift_mask, srdhm};
 use super::kb::{Addr, Kb};
-use super::requant::{high_mul, rounding_shift};
+use super::requant::rounding_shift;
 use super::scalar_conv::{load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
@@ -179,60 +180,6 @@ impl Softmax {
         let delta = kb.trunc(delta, Type::Scalar(DType::I16));
         kb.add(low, delta)
     }
-}
-
-/// srdhm of two i32.
-fn srdhm(kb: &mut Kb, a: Value, b: Value) -> Value {
-    let b = kb.ext_s(b, Type::Scalar(DType::I64));
-    let high = high_mul(kb, a, b);
-    kb.trunc(high, Type::Scalar(DType::I32))
-}
-
-/// a · 2^e, saturating.
-fn shift_saturating(kb: &mut Kb, a: Value, e: u32) -> Value {
-    let wide = kb.ext_s(a, Type::Scalar(DType::I64));
-    let up = kb.shl(wide, e);
-    let up = kb.clamp_s(up, i32::MIN.into(), i32::MAX.into());
-    kb.trunc(up, Type::Scalar(DType::I32))
-}
-
-/// `get_reciprocal(sum, _).0`: 1 / (sum · 2^headroom), normalised, by three Newton steps.
-fn reciprocal(kb: &mut Kb, sum: Value, headroom: Value) -> Value {
-    let (i32t, i64t) = (Type::Scalar(DType::I32), Type::Scalar(DType::I64));
-    let shifted = kb.shl_var(sum, headroom);
-    let one = kb.i32(i32::MIN);
-    let fraction = kb.sub(shifted, one);
-    // (a + (2^31 − 1) + 1) / 2 for a ≥ 0.
-    let wide = kb.ext_s(fraction, i64t);
-    let limit = kb.i64(1 << 31);
-    let both = kb.add(wide, limit);
-    let half = kb.shr_s(both, 1);
-    let half = kb.trunc(half, i32t);
-    let slope = kb.i32(-1_010_580_540);
-    let start = kb.i32(1_515_870_810);
-    let line = srdhm(kb, half, slope);
-    let mut x = kb.add(start, line);
-    for _ in 0..3 {
-        let product = srdhm(kb, half, x);
-        let quarter = kb.i32(1 << 29);
-        let rest = kb.sub(quarter, product);
-        let step = srdhm(kb, x, rest);
-        let step = shift_saturating(kb, step, 2);
-        x = kb.add(x, step);
-    }
-    shift_saturating(kb, x, 1)
-}
-
-/// Mask and half of a rounding shift by `n` (also above 31, as on x86).
-fn shift_mask(kb: &mut Kb, n: Value) -> (Value, Value) {
-    let (i32t, i64t) = (Type::Scalar(DType::I32), Type::Scalar(DType::I64));
-    let n = kb.ext_s(n, i64t);
-    let one = kb.i64(1);
-    let unit = kb.shl_var(one, n);
-    let mask = kb.sub(unit, one);
-    let mask = kb.trunc(mask, i32t);
-    let half = kb.shr_s(mask, 1);
-    (mask, half)
 }
 
 /// Lowers `int.softmax`.

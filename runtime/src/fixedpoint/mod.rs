@@ -63,7 +63,7 @@ pub use multiplier::{
     quantize_multiplier, requantize_f64, rounding_div_by_pot, srdhm,
 };
 pub use range::{FusedAct, Padding, Window, activation_range, clamp, window_output};
-pub use reduce::MeanParams;
+pub use reduce::{MeanParams, l2_normalize_row};
 pub use resize::{
     LerpF32, LerpI10, ResizeMode, resize_axis_f32, resize_axis_i10, resize_axis_nearest,
     resize_bilinear_i10, resize_bilinear_u8,
@@ -73,7 +73,8 @@ pub use rounding::{
     round_half_even_f32, round_half_even_f64,
 };
 pub use softmax::{
-    Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams, softmax_row, softmax_row16,
+    LogSoftmaxParams, Softmax16Params, Softmax16Tables, SoftmaxOut, SoftmaxParams, log_softmax_row,
+    softmax_row, softmax_row16,
 };
 
 /// The real number that a code `q` stands for: `scale * (q - zero_point)`.

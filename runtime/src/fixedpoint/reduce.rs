@@ -1,8 +1,9 @@
-//! MEAN over axes.
+//! MEAN over axes, L2_NORMALIZATION of rows.
 //!
-//! Source: section D.9. Callers sum the codes and clamp.
+//! Source: sections D.9 and D.22. Callers of MEAN sum the codes; all clamp.
 
 use super::Affine;
+use super::gemmlowp::inv_sqrt;
 use super::multiplier::{Multiplier, mul_by_quantized, quantize_multiplier};
 
 /// Constants of MEAN over `count` elements: the division is folded into the multiplier.
@@ -37,6 +38,18 @@ impl MeanParams {
     }
 }
 
+/// One row of L2_NORMALIZATION: `MB(d·2^left, m, s + more)` of each difference d from the zero
+/// point, with `(m, s) = 1/√Σd²`. int8 has `left` 0 and `more` 7, uint8 7 and 0. Steps above the
+/// output's zero point, not clamped. Section D.22.
+pub fn l2_normalize_row(differences: &[i32], out: &mut [i32], left: u32, more: i32) {
+    let square = |sum: i32, &d: &i32| sum.wrapping_add(d.wrapping_mul(d));
+    let (mantissa, shift) = inv_sqrt(differences.iter().fold(0, square));
+    let m = Multiplier::new(mantissa, shift + more);
+    for (y, &d) in out.iter_mut().zip(differences) {
+        *y = mul_by_quantized(d.wrapping_shl(left), m);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +62,18 @@ mod tests {
         assert_eq!((p.finish(14), p.finish(12), p.finish(10)), (0, -1, -2));
         let q = MeanParams::new(Affine::new(0.25, 0), Affine::new(0.5, 0), 49);
         assert_eq!((q.finish(49 * 100), q.finish(-49 * 3)), (50, -2));
+    }
+
+    #[test]
+    fn rows_of_length_one() {
+        let mut y = [0; 3];
+        // (3, 4, 0)/5 in steps of 1/128; uint8 rounds once less.
+        l2_normalize_row(&[3, 4, 0], &mut y, 0, 7);
+        assert_eq!(y, [77, 102, 0]);
+        l2_normalize_row(&[-3, 4, 0], &mut y, 7, 0);
+        assert_eq!(y, [-77, 102, 0]);
+        l2_normalize_row(&[0, 0, 0], &mut y, 0, 7);
+        assert_eq!(y, [0, 0, 0]);
     }
 
     #[test]

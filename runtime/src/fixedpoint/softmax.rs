@@ -1,9 +1,9 @@
-//! SOFTMAX of int8, uint8 (output of the same type or int16) and int16.
+//! SOFTMAX of int8, uint8 (output of the same type or int16) and int16, LOG_SOFTMAX of 8 bits.
 //!
-//! Source: section D.11. The reference is fixed point for 8-bit inputs and two interpolated tables
+//! Source: sections D.11 and D.12. The reference is fixed point for 8-bit inputs and two interpolated tables
 //! for int16. Callers split a tensor into rows of the last axis.
 
-use super::gemmlowp::{exp_on_negative_values, get_reciprocal};
+use super::gemmlowp::{exp_on_negative_values, get_reciprocal, log_x};
 use super::lut::{Lut16, Lut16Float, lut16_build, lut16_lookup};
 use super::multiplier::{
     Multiplier, mul_by_quantized, quantize_multiplier, rounding_div_by_pot, srdhm,
@@ -87,6 +87,60 @@ where
         *y = code.saturating_add(lo).clamp(lo, hi);
     }
 }
+
+/// Constants of LOG_SOFTMAX over 8-bit inputs. Section D.12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSoftmaxParams {
+    /// As of SOFTMAX with a factor of 1.
+    pub softmax: SoftmaxParams,
+    /// From Q5 back to differences of codes.
+    pub back: Multiplier,
+}
+
+impl LogSoftmaxParams {
+    /// Of inputs of `scale`: `back = QM(2^(31 − s)/M)`.
+    pub fn new(scale: f32) -> LogSoftmaxParams {
+        let softmax = SoftmaxParams::new(1.0, scale);
+        let Multiplier { mantissa, shift } = softmax.multiplier;
+        let real = 2f64.powi(31 - shift) / f64::from(mantissa.max(1));
+        LogSoftmaxParams { softmax, back: quantize_multiplier(real) }
+    }
+
+    /// A code difference `d = -i` in Q5 at index `i`.
+    pub fn diff_table(&self) -> [i32; 256] {
+        std::array::from_fn(|i| mul_by_quantized(-(i as i32), self.softmax.multiplier))
+    }
+
+    /// ln of a row's sum in Q5, and the largest difference whose output is the smallest code.
+    pub fn of_row(&self, sum: i32) -> (i32, i32) {
+        let log = log_x(sum.max(ONE_TERM));
+        let cut = mul_by_quantized(log.wrapping_add(i32::MIN), self.back);
+        (log, cut.max(self.softmax.diff_min.wrapping_sub(1)))
+    }
+}
+
+/// The least sum of a row: its largest element adds exp(0) = 1 in Q12. (Of more than 4095 elements
+/// the sum may wrap, which the reference does not define.)
+const ONE_TERM: i32 = 1 << (31 - SUM_BITS);
+
+/// One row of 8-bit LOG_SOFTMAX: `x − max − ln Σ exp(x − max)` in steps of 1/16 below the largest
+/// code, clamped to `[lo, hi]`, the codes of the output's type. Section D.12.
+pub fn log_softmax_row(p: &LogSoftmaxParams, x: &[i32], out: &mut [i32], (lo, hi): (i32, i32)) {
+    let Some(&max) = x.iter().max() else { return };
+    let (exp, diff) = (p.softmax.exp_table(), p.diff_table());
+    let below = |q: i32| max.wrapping_sub(q).clamp(0, 255) as usize;
+    let term = |q: &i32| rounding_div_by_pot(exp[below(*q)], SUM_BITS);
+    let sum = x.iter().map(term).fold(0, i32::wrapping_add);
+    let (log, cut) = p.of_row(sum);
+    for (y, &q) in out.iter_mut().zip(x) {
+        let steps = rounding_div_by_pot(diff[below(q)].wrapping_sub(log), LOG_STEP_BITS);
+        let code = steps.saturating_add(hi).clamp(lo, hi);
+        *y = if -(below(q) as i32) > cut { code } else { lo };
+    }
+}
+
+/// From Q5 to sixteenths.
+const LOG_STEP_BITS: i32 = 31 - DIFF_BITS - 4;
 
 /// Constants of SOFTMAX int16 → int16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] and [`moves`] are
 /// more.
-pub const SUPPORTED: [&str; 48] = [
+pub const SUPPORTED: [&str; 50] = [
     "ABS",
     "ADD",
     "ARG_MAX",
@@ -45,11 +45,13 @@ pub const SUPPORTED: [&str; 48] = [
     "GREATER",
     "GREATER_EQUAL",
     "HARD_SWISH",
+    "L2_NORMALIZATION",
     "LEAKY_RELU",
     "LESS",
     "LESS_EQUAL",
     "LOG",
     "LOGISTIC",
+    "LOG_SOFTMAX",
     "MAXIMUM",
     "MAX_POOL_2D",
     "MEAN",
@@ -318,6 +320,8 @@ impl<'a> Converter<'a> {
             "REDUCE_MAX" => self.reduce_max(node, false),
             "REDUCE_MIN" => self.reduce_max(node, true),
             "SOFTMAX" => self.softmax(node),
+            "LOG_SOFTMAX" => self.elementwise(node, quant::LogSoftmax {}),
+            "L2_NORMALIZATION" => self.elementwise(node, quant::L2Normalize {}),
             "RESIZE_BILINEAR" => self.resize(node),
             "ARG_MAX" => self.arg_extreme(node, false),
             "ARG_MIN" => self.arg_extreme(node, true),
@@ -386,6 +390,22 @@ impl<'a> Converter<'a> {
         shape: &[u64],
     ) -> Result<(), String> {
         self.emit_all(node, kind, operands, &[shape.to_vec()])
+    }
+
+    /// An op whose result has the element type of the node's, and another shape.
+    fn inner(
+        &mut self,
+        node: &Node,
+        kind: impl Into<OpKind>,
+        operands: &[Value],
+        shape: &[u64],
+    ) -> Result<Value, String> {
+        shapes::check_size(shape)?;
+        let &t = node.op.outputs.first().ok_or("no output")?;
+        let elem = self.elem(t, None).map_err(|p| p.what)?;
+        let ty: Type = TensorType { shape: shape.into(), elem, layout: None }.into();
+        let op = self.func.push_op(self.func.body, kind, operands, &[ty], node.loc);
+        Ok(self.func.result(op))
     }
 
     fn emit_all(

@@ -8,12 +8,12 @@ use super::{Converter, Node, activation, positive};
 use crate::shapes;
 use crate::tflite::pointwise::{comparison, matmul_shape, pair, unary};
 use crate::tflite::raw::{RawOp, RawOptions, RawSubgraph};
-use qcc_ir::dialect::nn::{self, FakeQuantForm, ReduceFn, ResizeCoordinates, UnaryFn};
-use qcc_ir::dialect::quant;
+use qcc_ir::dialect::nn::{self, BinaryFn, FakeQuantForm, ReduceFn, ResizeCoordinates, UnaryFn};
+use qcc_ir::dialect::quant::{self, Act};
 use qcc_ir::{DType, LocId, OpKind, TensorType, Type, Value};
 
 /// Operators that convert on float32 only, by the names of TFLite's schema.
-pub const FLOAT_ONLY: [&str; 4] = ["FAKE_QUANT", "LOG_SOFTMAX", "NEG", "SQUARE"];
+pub const FLOAT_ONLY: [&str; 3] = ["FAKE_QUANT", "NEG", "SQUARE"];
 
 /// True if an operator of the graph computes on floats. Quantization and moves alone do not.
 pub fn is_float_graph(graph: &RawSubgraph) -> bool {
@@ -56,6 +56,7 @@ impl Converter<'_> {
                 };
                 self.float_unary(node, nn::Softmax { beta: o.beta })
             }
+            "L2_NORMALIZATION" => self.float_l2_normalize(node),
             "LOG_SOFTMAX" => self.float_unary(node, nn::LogSoftmax {}),
             "RESIZE_BILINEAR" => self.float_resize(node),
             "ARG_MAX" => self.float_arg(node, false),
@@ -223,6 +224,19 @@ impl Converter<'_> {
         let x = self.float(node, 0)?;
         let (axes, shape) = self.reduced(node, x)?;
         self.emit(node, nn::Reduce { f, axes }, &[x], &shape)
+    }
+
+    /// x / max(√Σx², 1e-6) over the last axis.
+    fn float_l2_normalize(&mut self, node: &Node) -> Result<(), String> {
+        let x = self.float(node, 0)?;
+        let shape = self.shape(x);
+        let Some((_, outer)) = shape.split_last() else { return Err("a scalar".into()) };
+        let rows = [outer, &[1]].concat();
+        let axes = vec![outer.len() as u32];
+        let norm = self.inner(node, nn::Reduce { f: ReduceFn::L2, axes }, &[x], &rows)?;
+        let least = self.scalar(node, "epsilon", 1e-6);
+        let norm = self.inner(node, nn::Binary { f: BinaryFn::Max }, &[norm, least], &rows)?;
+        self.emit(node, nn::Div { act: Act::None }, &[x, norm], &shape)
     }
 
     fn float_resize(&mut self, node: &Node) -> Result<(), String> {

@@ -10,7 +10,7 @@ use super::{Converter, Node, activation, positive};
 use crate::shapes;
 use crate::tflite::raw::RawOptions;
 use qcc_ir::dialect::{core, nn, quant};
-use qcc_ir::{Affine, DType, Elem, LocId, OpKind, QuantParams, QuantType, TensorType, Type, Value};
+use qcc_ir::{Affine, DType, Elem, OpKind, QuantParams, QuantType, TensorType, Value};
 use std::sync::Arc;
 
 /// One dimension of the image.
@@ -136,7 +136,12 @@ impl Converter<'_> {
             Some(q) => Elem::Quant(Arc::new(repeated(q, axes[0].stride * axes[1].stride)?)),
             None => ty.elem.clone(),
         };
-        Ok(self.made_constant(node, "weights", all, image(&shape, elem)))
+        Ok(self.made_constant(
+            node,
+            "weights",
+            all,
+            TensorType { shape: shape[..].into(), elem, layout: None },
+        ))
     }
 
     /// The bias of each channel, once per phase.
@@ -158,23 +163,6 @@ impl Converter<'_> {
         self.func.result(op)
     }
 
-    /// An op whose result has the element type of the node's, and another shape.
-    fn inner(
-        &mut self,
-        node: &Node,
-        kind: impl Into<OpKind>,
-        operands: &[Value],
-        shape: &[u64],
-    ) -> Result<Value, String> {
-        shapes::check_size(shape)?;
-        let &t = node.op.outputs.first().ok_or("no output")?;
-        let elem = self.elem(t, None).map_err(|p| p.what)?;
-        let (body, loc): (_, LocId) = (self.func.body, node.loc);
-        let ty: Type = image(shape, elem).into();
-        let op = self.func.push_op(body, kind, operands, &[ty], loc);
-        Ok(self.func.result(op))
-    }
-
     /// `[N,H,W,SH·SW·O]` to `[N,H·SH,W·SW,O]`.
     fn spread(&mut self, node: &Node, y: Value, [r, c]: [Axis; 2]) -> Result<Value, String> {
         let [n, h, w, _] = self.shape(y)[..] else { return Err("its result is no image".into()) };
@@ -186,10 +174,6 @@ impl Converter<'_> {
         let y = self.inner(node, nn::Transpose { perm }, &[y], &moved)?;
         self.inner(node, nn::Reshape {}, &[y], &[n, h * r.stride, w * c.stride, channels])
     }
-}
-
-fn image(shape: &[u64], elem: Elem) -> TensorType {
-    TensorType { shape: shape.into(), elem, layout: None }
 }
 
 /// Each index of a tensor, in order.
