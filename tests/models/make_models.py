@@ -369,6 +369,132 @@ def split_concat_i8(m):
     return [x], [y, parts[1]]
 
 
+def moved(m, opcode, x, shape, *consts, version=2, name=None, **fields):
+    """An operator that moves elements of `x`; `consts` are its other operands, lists of int32."""
+    name = name or opcode.lower()
+    y = m.like(x, name, shape)
+    others = [c if isinstance(c, Operand) else m.const(f"{name}/{i}", np.array(c, np.int32)) for i, c in enumerate(consts)]
+    options = {"MIRROR_PAD": S.MirrorPadOptionsT, "STRIDED_SLICE": S.StridedSliceOptionsT, "GATHER": S.GatherOptionsT,
+               "SPACE_TO_DEPTH": S.SpaceToDepthOptionsT, "DEPTH_TO_SPACE": S.DepthToSpaceOptionsT,
+               "SQUEEZE": S.SqueezeOptionsT, "RESIZE_NEAREST_NEIGHBOR": S.ResizeNearestNeighborOptionsT}.get(opcode)
+    m.op(opcode, [x, *others], [y], options and options(), version, **fields)
+    return y
+
+
+class Operand(int):
+    """A tensor, as an operand of `moved` beside constants."""
+
+
+@model("int8: TRANSPOSE, STRIDED_SLICE with every mask and negative strides, SLICE, REVERSE_V2, SPLIT_V, UNPACK, PACK")
+def moves_i8(m):
+    x = m.tensor("input", np.int8, [2, 5, 6, 7], 0.03, -2)
+    turned = moved(m, "TRANSPOSE", x, [7, 2, 6, 5], [3, 0, 2, 1])
+    # x[..., newaxis, 4:0:-2, -1], then x[::-1, 1:].
+    ranges = moved(m, "STRIDED_SLICE", x, [2, 5, 1, 2], [0, 0, 4, -1], [0, 0, 0, 0], [1, 1, -2, 1], version=4,
+                   ellipsisMask=1, newAxisMask=2, shrinkAxisMask=8)
+    rest = moved(m, "STRIDED_SLICE", ranges, [2, 4, 1, 2], [0, 1], [0, 5], [-1, 1], version=4, name="rest", beginMask=1,
+                 endMask=1)
+    part = moved(m, "SLICE", turned, [3, 2, 5, 3], [4, 0, 1, 1], [-1, 2, 5, 3])
+    back = moved(m, "REVERSE_V2", part, [3, 2, 5, 3], [1, 2])
+    pieces = [m.like(back, f"split_v/{i}", [3, 2, n, 3]) for i, n in enumerate((1, 3, 1))]
+    m.op("SPLIT_V", [back, m.const("split_v/sizes", np.array([1, -1, 1], np.int32)),
+                     m.const("split_v/axis", np.array(-2, np.int32))], pieces, S.SplitVOptionsT(), 2, numSplits=3)
+    slices = [m.like(x, f"unpack/{i}", [3, 3, 3]) for i in range(2)]
+    m.op("UNPACK", [pieces[1]], slices, S.UnpackOptionsT(), 2, num=2, axis=1)
+    packed = m.like(x, "pack", [3, 3, 3, 2])
+    m.op("PACK", [slices[1], slices[0]], [packed], S.PackOptionsT(), 2, valuesCount=2, axis=-1)
+    return [x], [packed, turned, rest, pieces[2]]
+
+
+@model("uint8: GATHER with shared dimensions, GATHER_ND, SELECT_V2, TILE, BROADCAST_TO, SQUEEZE, EXPAND_DIMS")
+def gathers_u8(m):
+    x = m.tensor("input", np.uint8, [2, 3, 4, 5], 0.03, 101)
+    rows = moved(m, "GATHER", x, [2, 3, 2, 5], np.array([[3, 1], [0, 2]]), version=5, axis=2, batchDims=1)
+    points = moved(m, "GATHER_ND", x, [3, 5], [[0, 2, 3], [1, 0, 0], [1, 1, 2]])
+    column = moved(m, "GATHER", rows, [2, 3, 2, 1], [4], version=5, name="column", axis=-1)
+    flat = moved(m, "SQUEEZE", column, [2, 3, 2], version=1, squeezeDims=[-1])
+    wide = moved(m, "TILE", flat, [4, 3, 6], [2, 1, 3])
+    deep = moved(m, "EXPAND_DIMS", flat, [2, 1, 3, 2], 1, version=1)
+    same = moved(m, "BROADCAST_TO", deep, [2, 4, 3, 2], [2, 4, 3, 2], version=3)
+    masks = m.const("mask", np.array([[True, False], [False, True], [True, True]]))
+    chosen = m.like(x, "select_v2", [2, 4, 3, 2])
+    other = m.const("other", np.array([17, 200], np.uint8), 0.03, 101)
+    m.op("SELECT_V2", [masks, same, other], [chosen], S.SelectV2OptionsT(), 1)
+    return [x], [rows, points, wide, chosen]
+
+
+@model("int8: SPACE_TO_DEPTH, DEPTH_TO_SPACE, SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND around a CONV_2D")
+def blocks_i8(m):
+    x = m.tensor("input", np.int8, [1, 5, 7, 4], 0.03, 21)
+    cells = moved(m, "SPACE_TO_BATCH_ND", x, [6, 3, 3, 4], [2, 3], [[0, 1], [1, 1]], version=3)
+    y = m.conv(cells, "conv", 3, 12, zero_point=-9)
+    image = moved(m, "BATCH_TO_SPACE_ND", y, [1, 5, 7, 12], [2, 3], [[0, 1], [1, 1]], version=3)
+    large = moved(m, "DEPTH_TO_SPACE", image, [1, 10, 14, 3], version=1, blockSize=2)
+    wide = moved(m, "TRANSPOSE", large, [1, 14, 10, 3], [0, 2, 1, 3])
+    return [x], [large, moved(m, "SPACE_TO_DEPTH", wide, [1, 7, 5, 12], version=2, blockSize=2)]
+
+
+@model("int8: PAD with the zero point, PADV2 with a code, MIRROR_PAD both ways, RESIZE_NEAREST_NEIGHBOR four ways")
+def borders_i8(m):
+    x = m.tensor("input", np.int8, [1, 4, 5, 3], 0.03, -37)
+    zero = moved(m, "PAD", x, [1, 7, 6, 3], [[0, 0], [1, 2], [0, 1], [0, 0]])
+    code = m.const("code", np.array(99, np.int8), 0.03, -37)
+    around = moved(m, "PADV2", zero, [2, 7, 6, 4], [[1, 0], [0, 0], [0, 0], [0, 1]], Operand(code))
+    sides = [[0, 0], [3, 2], [1, 4], [0, 2]]
+    images = [moved(m, "MIRROR_PAD", x, [1, 9, 10, 5], sides, name="reflect", mode=0),
+              moved(m, "MIRROR_PAD", x, [1, 9, 10, 5], sides, name="symmetric", mode=1)]
+    for k in range(4):
+        images.append(moved(m, "RESIZE_NEAREST_NEIGHBOR", images[k % 2], [1, 7, 23, 5], [7, 23], version=3, name=f"nearest{k}",
+                            alignCorners=bool(k & 1), halfPixelCenters=bool(k & 2)))
+    return [x], [around, *images[2:]]
+
+
+@model("int16: PAD, TRANSPOSE and STRIDED_SLICE backwards")
+def moves_i16(m):
+    x = m.tensor("input", np.int16, [3, 4, 5], 1 / 4096, 0)
+    around = moved(m, "PAD", x, [3, 6, 6], [[0, 0], [1, 1], [0, 1]])
+    turned = moved(m, "TRANSPOSE", around, [6, 3, 6], [2, 0, 1], version=4)
+    return [x], [moved(m, "STRIDED_SLICE", turned, [3, 3, 3], [5, 2, 1], [0, 0, 0], [-2, -1, 2], version=4, endMask=7)]
+
+
+def place_cases(net, inputs):
+    """Floats, and rows to take of them."""
+    x, rows = (net.tensors[i].shape for i in inputs)
+    return [[net.rng.normal(0, 3, x).astype(np.float32), net.rng.integers(0, x[0], rows).astype(np.int32)]
+            for _ in range(3)]
+
+
+@model("float32: a RESHAPE to what SHAPE, STRIDED_SLICE and PACK make, FILL, RANGE, CAST, GATHER by an input", place_cases)
+def shapes_f32(m):
+    x = m.tensor("input", np.float32, [6, 2, 5])
+    rows = m.tensor("rows", np.int32, [3, 2])
+    taken = m.tensor("gather", np.float32, [3, 2, 2, 5])
+    m.op("GATHER", [x, rows], [taken], S.GatherOptionsT(), 2, axis=0)
+    shape = m.tensor("shape", np.int32, [4])
+    m.op("SHAPE", [taken], [shape], S.ShapeOptionsT(), 1, outType=S.TensorType.INT32)
+    first = m.tensor("first", np.int32, [])
+    ends = [m.const(f"first/{i}", np.array([v], np.int32)) for i, v in enumerate((0, 1, 1))]
+    m.op("STRIDED_SLICE", [shape, *ends], [first], S.StridedSliceOptionsT(), 1, shrinkAxisMask=1)
+    target = m.tensor("target", np.int32, [2])
+    m.op("PACK", [first, m.const("rest", np.array(-1, np.int32))], [target], S.PackOptionsT(), 1, valuesCount=2, axis=0)
+    flat = m.tensor("reshape", np.float32, [3, 20])
+    m.op("RESHAPE", [taken, target], [flat], S.ReshapeOptionsT(), 1)
+    counted = m.tensor("range", np.int32, [20])
+    m.op("RANGE", [m.const(f"range/{i}", np.array(v, np.int32)) for i, v in enumerate((7, -53, -3))], [counted],
+         S.RangeOptionsT(), 1)
+    numbers = m.tensor("cast", np.float32, [20])
+    m.op("CAST", [counted], [numbers], S.CastOptionsT(), 1, inDataType=S.TensorType.INT32,
+         outDataType=S.TensorType.FLOAT32)
+    filled = m.tensor("fill", np.float32, [3, 20])
+    m.op("FILL", [m.const("fill/shape", np.array([3, 20], np.int32)), m.const("fill/value", np.array(2.5, np.float32))],
+         [filled], S.FillOptionsT(), 1)
+    y = m.tensor("concat", np.float32, [7, 20])
+    row = m.tensor("row", np.float32, [1, 20])
+    m.op("EXPAND_DIMS", [numbers, m.const("row/axis", np.array(0, np.int32))], [row], S.ExpandDimsOptionsT(), 1)
+    m.op("CONCATENATION", [flat, row, filled], [y], S.ConcatenationOptionsT(), 1, axis=0)
+    return [x, rows], [y]
+
+
 @model("RESIZE_BILINEAR int8, 5x6 to 9x11, half_pixel_centers")
 def resize_bilinear_i8(m):
     x = m.tensor("input", np.int8, [1, 5, 6, 7], 0.03, 3)
