@@ -313,7 +313,8 @@ fn fake_quant(random: &mut Random) -> Case {
     let slices = s.last().copied().filter(|_| random.one_in(2));
     let range: Vec<u64> = slices.into_iter().collect();
     let operands = vec![computed(&s), parameter(random, &range), parameter(random, &range)];
-    let form = random.pick(&[FakeQuantForm::Divide, FakeQuantForm::Multiply]);
+    let form =
+        random.pick(&[FakeQuantForm::Divide, FakeQuantForm::Multiply, FakeQuantForm::FromLow]);
     let num_bits = random.range(2, 16) as u32;
     case(FakeQuant { num_bits, narrow_range: random.one_in(2), form }, operands, &s)
 }

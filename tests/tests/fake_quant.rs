@@ -79,3 +79,24 @@ fn equals_tensorflow_on_every_vector() {
         v.wrong[..v.wrong.len().min(20)].join("\n")
     );
 }
+
+/// What LiteRT's FAKE_QUANT answers for a range of −1 to 1.5 and 4 bits.
+#[test]
+fn equals_tensorflow_lite() {
+    let x = [-2.0, -1.0, -0.3, 0.0, 0.117_647_1, 0.5, 0.55, 1.4, 1.499_99, 9.0];
+    let y = [
+        0xbf80_0000,
+        0xbf80_0000,
+        0xbeaa_aaaa,
+        0,
+        0x3e2a_aab0,
+        0x3f00_0000,
+        0x3f00_0000,
+        0x3faa_aaac,
+        0x3fc0_0000,
+        0x3fc0_0000,
+    ];
+    let grid = fake_quant_grid(&mut F32, (4, false), [-1.0, 1.5]);
+    let got = x.map(|x| fake_quant(&mut F32, FakeQuantForm::FromLow, &grid, x).to_bits());
+    assert_eq!(got, y);
+}

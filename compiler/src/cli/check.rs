@@ -26,9 +26,10 @@ pub struct CheckArgs {
     /// of case 0 where the golden file has them.
     #[arg(long)]
     per_layer: bool,
-    /// Largest difference that passes, in quantized units (floats: absolute).
-    #[arg(long, value_name = "LSB", default_value_t = 0.0)]
-    tolerance: f64,
+    /// Largest difference that passes, in quantized units (floats: absolute); by default 0 for
+    /// integers, and for floats 2^-18 of the largest number expected (0 per layer).
+    #[arg(long, value_name = "LSB")]
+    tolerance: Option<f64>,
     /// Check code compiled into this process (default).
     #[arg(long, conflicts_with_all = ["aot", "interpret"])]
     jit: bool,
@@ -60,6 +61,8 @@ impl CheckArgs {
 struct Tally {
     passed: usize,
     failed: usize,
+    /// Of those that passed, floats that differ by rounding.
+    rounded: usize,
 }
 
 impl Tally {
@@ -68,6 +71,7 @@ impl Tally {
             true => self.passed += 1,
             false => self.failed += 1,
         }
+        self.rounded += usize::from(verdict.rounded);
     }
 }
 
@@ -122,9 +126,16 @@ fn check_folder(args: &CheckArgs, global: &Global) -> Result<Outcome> {
     for (name, model, golden) in &models {
         match check_model(args, global, model, golden, Listing::Sum) {
             Ok(own) => {
-                sum = Tally { passed: sum.passed + own.passed, failed: sum.failed + own.failed };
+                sum = Tally {
+                    passed: sum.passed + own.passed,
+                    failed: sum.failed + own.failed,
+                    rounded: sum.rounded + own.rounded,
+                };
                 let n = own.passed + own.failed;
                 output::line(match own.failed {
+                    0 if own.rounded > 0 => {
+                        format!("ok    {name}: {n} outputs, {} but for rounding", own.rounded)
+                    }
                     0 => format!("ok    {name}: {n} outputs"),
                     failed => format!("FAIL  {name}: {failed} of {n} outputs differ"),
                 })?;

@@ -31,6 +31,8 @@ attr_enum! {
         Divide = "divide",
         /// By multiplication: FakeQuantWithMinMaxArgs and …VarsPerChannel.
         Multiply = "multiply",
+        /// From the low end of the grid: TensorFlow Lite's FAKE_QUANT.
+        FromLow = "from_low",
     }
 }
 attr_enum! {

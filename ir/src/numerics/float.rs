@@ -184,11 +184,7 @@ pub fn fake_quant_grid<A: Floats>(
     let below = a.div(min, scale);
     let code = a.sub(q_min, below);
     let code = a.limit(code, limits[0], limits[1]);
-    // Half away from zero, of a number that is not negative.
-    let whole = float::floor(a, code);
-    let (rest, next) = (a.sub(code, whole), a.add(whole, one));
-    let up = a.le(half, rest);
-    let code = a.select(up, next, whole);
+    let code = round_nonnegative(a, code);
     let (low, high) = (a.sub(q_min, code), a.sub(q_max, code));
     let (low, high) = (a.mul(low, scale), a.mul(high, scale));
     let minus = a.neg(low);
@@ -199,6 +195,15 @@ pub fn fake_quant_grid<A: Floats>(
     let is_empty = a.select(max_is_0, zero, one);
     let is_empty = a.select(min_is_0, is_empty, one);
     Grid { low, high, scale, inv_scale, zero: code_of_zero, is_empty }
+}
+
+/// The nearest integer to a number that is not negative, halves up.
+fn round_nonnegative<A: Floats>(a: &mut A, x: A::F) -> A::F {
+    let (half, one) = (a.real(0.5), a.real(1.0));
+    let whole = float::floor(a, x);
+    let (rest, next) = (a.sub(x, whole), a.add(whole, one));
+    let up = a.le(half, rest);
+    a.select(up, next, whole)
 }
 
 impl<F: Copy> Grid<F> {
@@ -217,17 +222,36 @@ pub fn fake_quant<A: Floats>(a: &mut A, form: FakeQuantForm, g: &Grid<A::F>, x: 
     let below = a.lt(x, g.low);
     let x = a.select(below, g.low, x);
     let x = a.sub(x, g.low);
-    let code = match form {
-        FakeQuantForm::Divide => a.div(x, g.scale),
-        FakeQuantForm::Multiply => a.mul(x, g.inv_scale),
+    let zero = a.real(0.0);
+    let y = match form {
+        FakeQuantForm::Divide => {
+            let code = a.div(x, g.scale);
+            around_zero(a, g, code)
+        }
+        FakeQuantForm::Multiply => {
+            let code = a.mul(x, g.inv_scale);
+            around_zero(a, g, code)
+        }
+        FakeQuantForm::FromLow => {
+            let one = a.real(1.0);
+            let inv_scale = a.div(one, g.scale);
+            let code = a.mul(x, inv_scale);
+            let code = round_nonnegative(a, code);
+            let steps = a.mul(code, g.scale);
+            a.add(steps, g.low)
+        }
     };
-    let (half, zero) = (a.real(0.5), a.real(0.0));
+    let is_empty = a.eq(g.is_empty, zero);
+    a.select(is_empty, zero, y)
+}
+
+/// The real number of a code, rounded as its distance from the code of zero.
+fn around_zero<A: Floats>(a: &mut A, g: &Grid<A::F>, code: A::F) -> A::F {
+    let half = a.real(0.5);
     let code = a.sub(code, g.zero);
     let code = a.add(code, half);
     let code = float::floor(a, code);
-    let y = a.mul(code, g.scale);
-    let is_empty = a.eq(g.is_empty, zero);
-    a.select(is_empty, zero, y)
+    a.mul(code, g.scale)
 }
 
 /// Scale, its inverse, and the range that `nn.quantize_and_dequantize` uses (numerics.md A.2).

@@ -3,10 +3,16 @@
 use qcc_runtime::{DType, Tensor};
 use std::fmt;
 
+/// Share of the largest number expected that float outputs may be off by, if nobody says otherwise:
+/// the order of a sum, the last bits of a function. Far less than a step of 16 bits.
+const ROUNDING: f64 = 1.0 / (1 << 18) as f64;
+
 /// What a comparison found.
 pub struct Verdict {
     /// Within the tolerance of one of the acceptable answers?
     pub passed: bool,
+    /// Did it pass though it is none of the acceptable answers?
+    pub rounded: bool,
     dtype: DType,
     n: usize,
     found: Difference,
@@ -14,11 +20,24 @@ pub struct Verdict {
 
 impl Verdict {
     /// `got` against `want`, or against `other` if `want` does not pass. All have as many elements.
-    pub fn new(got: &Tensor, want: &Tensor, other: Option<&Tensor>, tolerance: f64) -> Verdict {
+    /// Without a tolerance integers must be equal, and floats but for rounding.
+    pub fn new(
+        got: &Tensor,
+        want: &Tensor,
+        other: Option<&Tensor>,
+        tolerance: Option<f64>,
+    ) -> Verdict {
+        let own = tolerance.unwrap_or(match got.dtype().is_float() {
+            true => ROUNDING * largest(want),
+            false => 0.0,
+        });
         let found = Difference::between(got, want);
-        let passed = found.is_within(tolerance)
-            || other.is_some_and(|o| Difference::between(got, o).is_within(tolerance));
-        Verdict { passed, dtype: got.dtype(), n: got.len(), found }
+        let second = other.map(|o| Difference::between(got, o));
+        let within = |limit: f64| {
+            found.is_within(limit) || second.as_ref().is_some_and(|d| d.is_within(limit))
+        };
+        let (passed, equal) = (within(own), within(0.0));
+        Verdict { passed, rounded: passed && !equal, dtype: got.dtype(), n: got.len(), found }
     }
     /// How a line about it begins.
     pub fn word(&self) -> &'static str {
@@ -35,6 +54,12 @@ impl fmt::Display for Verdict {
             false => write!(f, "{largest} LSB"),
         }
     }
+}
+
+/// The largest finite magnitude.
+fn largest(t: &Tensor) -> f64 {
+    let finite = (0..t.len()).map(|i| t.get_f64(i).abs()).filter(|v| v.is_finite());
+    finite.fold(0.0, f64::max)
 }
 
 #[derive(Default)]
@@ -75,7 +100,7 @@ mod tests {
 
     fn verdict(got: &[f32], want: &[f32], tolerance: f64) -> Verdict {
         let t = |v| Tensor::from_slice(v, [v.len()]).unwrap();
-        Verdict::new(&t(got), &t(want), None, tolerance)
+        Verdict::new(&t(got), &t(want), None, Some(tolerance))
     }
 
     #[test]
@@ -88,9 +113,22 @@ mod tests {
     }
 
     #[test]
+    fn floats_may_differ_by_rounding() {
+        let t = |v: &[f32]| Tensor::from_slice(v, [v.len()]).unwrap();
+        let verdict = |got: &[f32], want: &[f32]| Verdict::new(&t(got), &t(want), None, None);
+        let close = verdict(&[100.000_01, 0.0], &[100.0, 1e-5]);
+        assert!(close.passed && close.rounded);
+        // A step of 16 bits, and a number where nothing should be.
+        assert!(!verdict(&[1.0], &[1.0 + 1.0 / 65536.0]).passed);
+        assert!(!verdict(&[1e-9], &[0.0]).passed);
+        let equal = verdict(&[1.5], &[1.5]);
+        assert!(equal.passed && !equal.rounded);
+    }
+
+    #[test]
     fn a_second_answer_counts() {
         let t = |v: i8| Tensor::from_slice(&[v], [1]).unwrap();
-        let v = Verdict::new(&t(3), &t(5), Some(&t(3)), 0.0);
+        let v = Verdict::new(&t(3), &t(5), Some(&t(3)), None);
         assert!(v.passed);
         assert_eq!(v.to_string(), "1 elements, 1 differ, largest difference 2 LSB");
     }

@@ -117,7 +117,7 @@ impl Golden {
         j: usize,
         desc: &TensorDesc,
         got: &Tensor,
-        tolerance: f64,
+        tolerance: Option<f64>,
     ) -> Result<Verdict> {
         let key = case.key(&format!("out{j}"));
         let want = self.arrays.get(&key);

@@ -61,9 +61,10 @@ impl Check<'_> {
             _ => Engine::Interpreter.run(&exposed, &inputs)?,
         };
         let checksums = self.checksums()?;
+        let tolerance = self.args.tolerance.unwrap_or(0.0);
         let mut first_wrong = None;
         for (k, layer) in layers.iter().enumerate() {
-            let verdict = Verdict::new(&got[k], &want[k], None, self.args.tolerance);
+            let verdict = Verdict::new(&got[k], &want[k], None, Some(tolerance));
             let matches = layer.checksum(&checksums).map(|sum| sum == crc32(got[k].bytes()));
             let passed = verdict.passed && matches != Some(false);
             let word = if passed { "ok  " } else { "FAIL" };

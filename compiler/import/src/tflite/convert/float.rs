@@ -109,7 +109,6 @@ impl Converter<'_> {
         self.emit(node, kind, &[x], &shape)
     }
 
-    /// The kernel's own formula rounds (x − min)/scale; on codes that is the division form.
     fn fake_quant(&mut self, node: &Node) -> Result<(), String> {
         let RawOptions::FakeQuant(o) = &node.op.options else {
             return Err("its options are missing".into());
@@ -121,7 +120,7 @@ impl Converter<'_> {
             return Err(format!("a range from {} to {}", o.min, o.max));
         }
         let (min, max) = (self.scalar(node, "min", o.min), self.scalar(node, "max", o.max));
-        let form = FakeQuantForm::Divide;
+        let form = FakeQuantForm::FromLow;
         let kind = nn::FakeQuant { num_bits, narrow_range: o.narrow_range, form };
         let x = self.float(node, 0)?;
         let shape = self.shape(x);
