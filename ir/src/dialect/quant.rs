@@ -182,6 +182,9 @@ dialect! { Quant;
     Split "quant.split" (x: one QuantTensor) -> (ys: many QuantTensor) {
         axis: u32,
     } pure same_scale;
-    /// The same elements in the same order under another shape.
+    /// The same codes, read with other parameters, or as plain integers: real numbers change.
+    Reinterpret "quant.reinterpret" (x: one Tensor) -> (y: one Tensor) {} pure same_scale;
+    /// The same elements in the same order under another shape; parameters per axis may lie along
+    /// another axis.
     Reshape "quant.reshape" (x: one Tensor) -> (y: one Tensor) {} pure same_scale;
 }

@@ -42,7 +42,9 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         }
         quant::Op::Concat(o) => r.concat(o)?,
         quant::Op::Split(o) => r.split(o),
-        quant::Op::Reshape(_) => r.push(int::Reshape {}, &[Operand::Input(0)]),
+        quant::Op::Reinterpret(_) | quant::Op::Reshape(_) => {
+            r.push(int::Reshape {}, &[Operand::Input(0)])
+        }
     }
     Ok(r.done())
 }

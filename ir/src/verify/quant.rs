@@ -4,7 +4,7 @@ use super::shapes::{self, Window};
 use super::{Constraint, OpCheck};
 use crate::dialect::nn::BinaryFn;
 use crate::dialect::quant::Op;
-use crate::{DType, QuantParams, TensorType};
+use crate::{DType, Elem, QuantParams, QuantType, TensorType};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("conv2d_c6", "x and y have one parameter set, w one or one per slice of axis 0"),
@@ -29,6 +29,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("log_softmax_c2", "x and y have one parameter set each and the same storage"),
     ("l2_normalize_c2", "x and y have one parameter set each and the same storage"),
     ("concat_c4", "inputs and y have one parameter set each and the same storage"),
+    ("reshape_c3", "x and y have one type with the same parameters, along any axis"),
     ("max_pool2d_c4", "x has one parameter set"),
     ("avg_pool2d_c4", "x and y have one parameter set each and the same storage"),
 ];
@@ -115,7 +116,23 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             uniform(c, 4, &all, true);
         }
         Op::Split(o) => shapes::split(c, o.axis),
-        Op::Reshape(_) => shapes::reshape(c),
+        Op::Reinterpret(_) => shapes::same_shape(c),
+        Op::Reshape(_) => {
+            shapes::reshape(c);
+            let same = same_parameters(&c.tensor(0).elem, &c.result(0).elem);
+            c.require(3, same, || "the parameters change; quant.reinterpret does that".to_string());
+        }
+    }
+}
+
+/// One element type, but for the axis of parameters.
+fn same_parameters(a: &Elem, b: &Elem) -> bool {
+    match (a, b) {
+        (Elem::Quant(a), Elem::Quant(b)) => {
+            let axis = |q: &QuantType| matches!(q.params, QuantParams::PerAxis { .. });
+            (a.storage, a.range, a.affines(), axis(a)) == (b.storage, b.range, b.affines(), axis(b))
+        }
+        _ => a == b,
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("split_c1", "there are outputs, and the axis is in the shape"),
     ("split_c2", "outputs and x differ along the axis only"),
     ("split_c3", "the extents along the axis add up to that of x"),
+    ("reinterpret_c1", "x and y have one shape"),
     ("reshape_c1", "x and y have as many elements"),
     ("reshape_c2", "x and y have one element type"),
     ("quantize_c1", "x and y have one shape"),

@@ -44,7 +44,6 @@ impl Step {
             OpKind::Quant(quant::Op::Activation(o)) if r.ty(x).elem == r.ty(y).elem => {
                 Some(Step::Act(o.act))
             }
-            // A `quant.reshape` between element types says what codes stand for: it is not a move.
             OpKind::Quant(quant::Op::Reshape(_)) | OpKind::Nn(nn::Op::Reshape(_))
                 if r.ty(x).elem == r.ty(y).elem =>
             {

@@ -729,7 +729,9 @@ impl<'a> Converter<'a> {
 
     fn reshape(&mut self, node: &Node) -> Result<(), String> {
         let (x, shape) = self.reshaped(node)?;
-        self.emit(node, quant::Reshape {}, &[x], &shape)
+        let ty = self.tensor_type(x).with_shape(&shape);
+        let y = self.made(node, quant::Reshape {}, &[x], ty)?;
+        self.bind(node, 0, y)
     }
 
     /// What is reshaped, and to what.

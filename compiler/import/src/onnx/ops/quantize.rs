@@ -87,7 +87,7 @@ impl Converter<'_> {
             self.func.set_type(v, new.into());
             return Ok(v);
         }
-        self.emit(quant::Reshape {}, &[v], new)
+        self.emit(quant::Reinterpret {}, &[v], new)
     }
     /// A value's codes as plain integers.
     pub fn plain(&mut self, v: Value) -> Result<Value, String> {
@@ -96,7 +96,7 @@ impl Converter<'_> {
             Elem::Plain(_) => Ok(v),
             Elem::Quant(q) => {
                 let plain = TensorType::plain(&ty.shape, q.storage);
-                self.emit(quant::Reshape {}, &[v], plain)
+                self.emit(quant::Reinterpret {}, &[v], plain)
             }
         }
     }

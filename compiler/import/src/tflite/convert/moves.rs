@@ -16,6 +16,7 @@ use crate::shapes;
 use crate::tflite::raw::{RawOp, RawOptions};
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::nn::{self, NearestRounding, ResizeCoordinates};
+use qcc_ir::dialect::quant;
 use qcc_ir::{
     DType, Elem, Func, FuncKind, Level, LocId, Module, Numerics, OpKind, QuantType, TensorType,
     Type, Value, interp,
@@ -96,7 +97,7 @@ impl Converter<'_> {
     }
 
     /// Appends an op with one result of type `ty`; a constant where its operands are.
-    fn made(
+    pub(super) fn made(
         &mut self,
         node: &Node,
         kind: impl Into<OpKind>,
@@ -190,7 +191,7 @@ impl Converter<'_> {
     }
 
     /// Output `k` of the node is `v`.
-    fn bind(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
+    pub(super) fn bind(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
         let n = node.op.outputs.len();
         let t = *node.op.outputs.get(k).ok_or_else(|| format!("{n} outputs, not {}", k + 1))?;
         let own = self.tensor_type(v).elem.clone();
@@ -199,8 +200,18 @@ impl Converter<'_> {
             Elem::Plain(_) => None,
         };
         let file = self.elem(t, like).map_err(|p| p.what)?;
+        let mut v = v;
         if own != file {
-            return Err(format!("its output is {}, what it moves is {}", say(&file), say(&own)));
+            // The reference moves bytes, whatever they stand for.
+            let ty = TensorType { elem: file.clone(), ..self.tensor_type(v).clone() };
+            if ty.storage() != own.storage() {
+                return Err(format!(
+                    "its output is {}, what it moves is {}",
+                    say(&file),
+                    say(&own)
+                ));
+            }
+            v = self.made(node, quant::Reinterpret {}, &[v], ty)?;
         }
         self.func.set_name(v, &self.graph.tensors[t].name);
         self.values[t] = Some(v);
