@@ -406,6 +406,21 @@ def moves_i8(m):
     return [x], [packed, turned, rest, pieces[2]]
 
 
+@model("TRANSPOSE int8, int16 and float32 of channels last and first, large enough for tiles with a rest")
+def transposes_i8(m):
+    x = m.tensor("input", np.int8, [2, 3, 7, 19], 0.03, -2)
+    first = moved(m, "TRANSPOSE", x, [2, 19, 3, 7], [0, 3, 1, 2])
+    last = moved(m, "TRANSPOSE", first, [3, 7, 2, 19], [2, 3, 0, 1], name="last")
+    wide = m.tensor("wide", np.int16, [3, 7, 2, 19], 0.0001, 0)
+    m.op("QUANTIZE", [last], [wide], S.QuantizeOptionsT(), 2)
+    wide = moved(m, "TRANSPOSE", wide, [2, 19, 3, 7], [2, 3, 0, 1], version=4, name="wide/transpose")
+    floats = m.tensor("floats", np.float32, [2, 19, 3, 7])
+    m.op("DEQUANTIZE", [first], [floats], S.DequantizeOptionsT(), 2)
+    turned = m.tensor("floats/transpose", np.float32, [7, 3, 19, 2])
+    m.op("TRANSPOSE", [floats, m.const("floats/perm", np.array([3, 2, 1, 0], np.int32))], [turned], None, 2)
+    return [x], [first, wide, turned]
+
+
 @model("uint8: GATHER with shared dimensions, GATHER_ND, SELECT_V2, TILE, BROADCAST_TO, SQUEEZE, EXPAND_DIMS")
 def gathers_u8(m):
     x = m.tensor("input", np.uint8, [2, 3, 4, 5], 0.03, 101)

@@ -37,6 +37,7 @@ pub mod reduce;
 pub mod resize;
 pub mod row;
 pub mod scalar_conv;
+pub mod tiles;
 
 use super::Call;
 use super::site::Site;

@@ -1,8 +1,10 @@
 //! Ops that move elements of any size: transpose, slice, pad, broadcast, gather.
 //!
 //! All but gather are copies between two ways of walking memory, whose strides may be 0 or
-//! negative; runs that are contiguous on both sides are copied whole.
+//! negative; runs that are contiguous on both sides are copied whole, and what is contiguous on each
+//! side along another dimension goes by tiles (`tiles`).
 
+use super::tiles;
 use crate::kernels::kb::{Addr, Kb};
 use crate::kernels::moves::{Change, Loop, copy_run, merged, nest};
 use crate::kernels::scalar_conv::load_wide;
@@ -48,6 +50,9 @@ impl Kernel for Move {
             let (loops, run) = merged(&block.loops, self.size);
             let x = kb.mem(0).at(block.from[0] as i64);
             let y = kb.mem(1).at(block.from[1] as i64);
+            if run == self.size && tiles::copy(&mut kb, &loops, run, &x, &y) {
+                continue;
+            }
             nest(&mut kb, &loops, &x, &y, &mut |kb, x, y| copy_run(kb, run, Change::Keep, x, y));
         }
         kb.finish()
