@@ -86,7 +86,7 @@ fn float_tflite_files_of_the_corpus_compute_what_the_reference_does() {
     assert_eq!(hybrid.expect("it imports").module.level, qcc_ir::Level::Nn);
 }
 
-/// Folders under tests/import/tensorflow with a model and its golden, made by make_models.py.
+/// Models in tests/import/tensorflow with a golden, made by the scripts there.
 fn own_models() -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(own("")).expect("tests/import/tensorflow exists");
     let paths = entries.map(|e| e.expect("it can be listed").path());
@@ -111,6 +111,14 @@ fn own_models_compute_what_their_script_computed() {
         let worst = difference(&source, &own(&format!("{name}.golden.npz")));
         assert!(worst < 1e-5, "{name}: differs by {worst}");
     }
+}
+
+/// TensorFlow's own answers: to the bit.
+#[test]
+fn quantize_and_dequantize_equals_tensorflow() {
+    let source = Compiler::new().read(own("quantize_and_dequantize.pb")).expect("it imports");
+    assert!(source.outputs.len() > 50);
+    assert_eq!(difference(&source, &own("quantize_and_dequantize.golden.npz")), 0.0);
 }
 
 fn error(model: &str, options: &ImportOptions) -> String {
