@@ -5,7 +5,7 @@
 //! weights stand in the order of the accumulators. Whatever a dot product reads beyond the weights
 //! that there are is zero.
 
-use crate::dialect::loops::{PackBlocks, PackPanels, PanelForm};
+use crate::dialect::loops::{PackBlocks, PackPanels, WeightForm};
 
 /// Channels per accumulator vector of 128 bits.
 const QUAD: u64 = 4;
@@ -55,14 +55,18 @@ pub fn block_slots(vectors: u64, lanes: u64) -> impl Iterator<Item = u64> {
         .flat_map(move |v| (0..lanes).map(move |e| e / QUAD * QUAD * vectors + QUAD * v + e % QUAD))
 }
 
-impl PanelForm {
+impl WeightForm {
     /// Bytes that stand for a weight.
     pub fn bytes_per_weight(self) -> u64 {
-        if self == PanelForm::Bytes { 1 } else { 2 }
+        if self == WeightForm::Bytes { 1 } else { 2 }
+    }
+    /// Do magnitudes and flips stand for the weights?
+    pub fn has_flips(self) -> bool {
+        matches!(self, WeightForm::FlipsU8 | WeightForm::FlipsS8)
     }
     /// What is xored into an activation that `weight` multiplies, for the forms with flips.
     fn flip(self, weight: u8) -> u8 {
-        let to_signed = if self == PanelForm::FlipsU8 { 0x80 } else { 0 };
+        let to_signed = if self == WeightForm::FlipsU8 { 0x80 } else { 0 };
         if (weight as i8) < 0 { to_signed ^ 0xFF } else { to_signed }
     }
     /// What a weight's products with activations have more than those of its magnitude with
@@ -70,11 +74,11 @@ impl PanelForm {
     pub fn surplus(self, weight: i8) -> i32 {
         let w = i32::from(weight);
         match self {
-            PanelForm::Bytes | PanelForm::Pairs => 0,
+            WeightForm::Bytes | WeightForm::Pairs => 0,
             // w·x − w·(x − 128) and w·x − |w|·(127 − x)
-            PanelForm::FlipsU8 => w * if w < 0 { 127 } else { 128 },
+            WeightForm::FlipsU8 => w * if w < 0 { 127 } else { 128 },
             // w·x − w·x and w·x − |w|·(−1 − x)
-            PanelForm::FlipsS8 => w.min(0).abs(),
+            WeightForm::FlipsS8 => w.min(0).abs(),
         }
     }
 }
@@ -143,7 +147,7 @@ impl PackPanels {
 }
 
 /// Groups of four bytes of each run in turn, in the given form.
-fn interleave_runs(runs: &[u8], whole: usize, form: PanelForm, out: &mut Vec<u8>) {
+fn interleave_runs(runs: &[u8], whole: usize, form: WeightForm, out: &mut Vec<u8>) {
     let word = |b: u8| i16::from(b as i8).to_le_bytes();
     let pair = |a: u8, b: u8| [word(a)[0], word(a)[1], word(b)[0], word(b)[1]];
     for at in (0..whole).step_by(4) {
@@ -156,12 +160,12 @@ fn interleave_runs(runs: &[u8], whole: usize, form: PanelForm, out: &mut Vec<u8>
             }
         };
         match form {
-            PanelForm::Bytes => each(&|w| w),
-            PanelForm::Pairs => {
+            WeightForm::Bytes => each(&|w| w),
+            WeightForm::Pairs => {
                 each(&|w| pair(w[0], w[1]));
                 each(&|w| pair(w[2], w[3]));
             }
-            PanelForm::FlipsU8 | PanelForm::FlipsS8 => {
+            WeightForm::FlipsU8 | WeightForm::FlipsS8 => {
                 each(&|w| w.map(|w| (w as i8).unsigned_abs()));
                 each(&|w| w.map(|w| form.flip(w)));
             }
@@ -172,7 +176,7 @@ fn interleave_runs(runs: &[u8], whole: usize, form: PanelForm, out: &mut Vec<u8>
 impl PackBlocks {
     /// Rows summed by one dot product.
     fn rows_per_dot(&self) -> u64 {
-        if self.pairs { 2 } else { 4 }
+        if self.form == WeightForm::Pairs { 2 } else { 4 }
     }
     /// Bytes of the packed weights, if they can be counted.
     pub fn bytes(&self) -> Option<u64> {
@@ -182,7 +186,7 @@ impl PackBlocks {
         let per_slot = columns
             .checked_mul(rows.div_ceil(self.rows_per_dot()))?
             .checked_mul(u64::from(self.addends))?
-            .checked_mul(4)?;
+            .checked_mul(self.rows_per_dot() * self.form.bytes_per_weight())?;
         let slots = channels.checked_mul(self.repeat)?.div_ceil(block).checked_mul(block)?;
         slots.checked_mul(per_slot)
     }
@@ -200,16 +204,20 @@ impl PackBlocks {
         for first in (0..all).step_by((vectors * lanes).max(1) as usize) {
             for column in 0..columns {
                 for group in (0..rows).step_by(per_dot as usize) {
-                    for addend in 0..self.addends {
-                        for (slot, row) in slots
-                            .iter()
-                            .flat_map(|s| (group..group + per_dot).map(move |row| (s, row)))
-                        {
-                            let weight = weight(first + slot, column, row);
-                            match self.pairs {
-                                true => out.extend(weight.to_le_bytes()),
-                                false => out.push(part(weight, addend) as u8),
+                    let all = || {
+                        let rows = |&slot: &u64| (group..group + per_dot).map(move |r| (slot, r));
+                        slots.iter().flat_map(rows).map(|(s, row)| weight(first + s, column, row))
+                    };
+                    match self.form {
+                        WeightForm::Bytes => {
+                            for addend in 0..self.addends {
+                                out.extend(all().map(|w| part(w, addend) as u8));
                             }
+                        }
+                        WeightForm::Pairs => out.extend(all().flat_map(i16::to_le_bytes)),
+                        WeightForm::FlipsU8 | WeightForm::FlipsS8 => {
+                            out.extend(all().map(|w| w.unsigned_abs() as u8));
+                            out.extend(all().map(|w| self.form.flip(w as u8)));
                         }
                     }
                 }
@@ -237,7 +245,7 @@ mod tests {
     fn panels_of(shape: [u64; 4], panel: [u32; 2]) -> PackPanels {
         let [_, rows, columns, inputs] = shape;
         let strides = [rows * columns * inputs, columns * inputs, inputs, 1];
-        let form = PanelForm::Bytes;
+        let form = WeightForm::Bytes;
         PackPanels { first: 0, strides, shape, merged: false, panel, form, whole: 4 }
     }
 
@@ -255,16 +263,16 @@ mod tests {
     fn magnitudes_stand_before_flips() {
         let w = [1, -2, -128, 127].map(|w: i8| w as u8);
         let op = |form| PackPanels { form, ..panels_of([1, 1, 1, 4], [1, 4]) };
-        let packed = op(PanelForm::FlipsU8).pack(&w);
+        let packed = op(WeightForm::FlipsU8).pack(&w);
         assert_eq!(packed[..4], [1, 2, 128, 127]);
         assert_eq!(packed[16..20], [0x80, 0x7F, 0x7F, 0x80]);
-        assert_eq!(op(PanelForm::FlipsS8).pack(&w)[16..20], [0, 0xFF, 0xFF, 0]);
-        assert_eq!(op(PanelForm::FlipsS8).bytes(), Some(32));
+        assert_eq!(op(WeightForm::FlipsS8).pack(&w)[16..20], [0, 0xFF, 0xFF, 0]);
+        assert_eq!(op(WeightForm::FlipsS8).bytes(), Some(32));
     }
 
     #[test]
     fn flipped_products_miss_the_surplus() {
-        for (form, signed) in [(PanelForm::FlipsU8, false), (PanelForm::FlipsS8, true)] {
+        for (form, signed) in [(WeightForm::FlipsU8, false), (WeightForm::FlipsS8, true)] {
             for (w, x) in (i8::MIN..=i8::MAX).flat_map(|w| (0..=u8::MAX).map(move |x| (w, x))) {
                 let value = if signed { i32::from(x as i8) } else { i32::from(x) };
                 let flipped = i32::from((x ^ form.flip(w as u8)) as i8);
@@ -314,14 +322,21 @@ mod tests {
             repeat: 1,
             wide: true,
             block: [1, 4],
-            pairs: false,
+            form: WeightForm::Bytes,
             addends: 2,
         };
         let packed = op.pack(&w);
         assert_eq!(packed.len() as u64, op.bytes().expect("small"));
         assert_eq!(packed[..8], [127, 0, 0, 0, 253, 0, 0, 0]);
         assert_eq!(packed[16..24], [73, 0, 0, 0, 0, 0, 0, 0]);
-        let pairs = PackBlocks { pairs: true, addends: 1, ..op };
+        let pairs = PackBlocks { form: WeightForm::Pairs, addends: 1, ..op };
         assert_eq!(pairs.pack(&w)[..8], [200, 0, 0, 0, 253, 255, 0, 0]);
+        let strides = [1, 1, 1];
+        let flips =
+            PackBlocks { form: WeightForm::FlipsU8, wide: false, strides, addends: 1, ..op };
+        let packed = flips.pack(&[0xFD, 5]);
+        assert_eq!(packed.len() as u64, flips.bytes().expect("small"));
+        assert_eq!(packed[..8], [3, 0, 0, 0, 5, 0, 0, 0]);
+        assert_eq!(packed[16..24], [0x7F, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80]);
     }
 }

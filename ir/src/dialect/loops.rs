@@ -32,8 +32,8 @@ attr_enum! {
     }
 }
 attr_enum! {
-    /// How the weights w of a group of four taps stand in `loop.pack_panels`.
-    pub enum PanelForm {
+    /// How the weights w of a group of four taps (or rows) of each channel are packed.
+    pub enum WeightForm {
         /// `[channel][4]` bytes, for `loop.dot4`.
         Bytes = "bytes",
         /// `[pair][channel][2]` int16, for `loop.dot2`.
@@ -91,14 +91,15 @@ dialect! { Loop;
         merged: bool = false,
         /// Vectors of accumulators per panel, and lanes of a vector.
         panel: [u32; 2],
-        /// What stands for a weight.
-        form: PanelForm = PanelForm::Bytes,
+        /// What stands for the weights of a group.
+        form: WeightForm = WeightForm::Bytes,
         /// Runs are filled up with zeros to multiples of so many taps.
         whole: u32 = 4,
     } pure;
     /// Constant weights of a depthwise convolution in the order in which a kernel reads them, in
     /// `main`: `[block][column][group of rows][addend][vector][lane][row]`, rows of a group being
-    /// four, or two with `pairs`. `pack-weights` evaluates it.
+    /// four, or two with `form = pairs`; magnitudes of a group stand before its flips.
+    /// `pack-weights` evaluates it.
     ///
     /// Weight (c, row, column) is at byte `first` + Σ index·`strides` of w.
     PackBlocks in Box "loop.pack_blocks" (w: one Mem) -> (packed: one Mem) {
@@ -112,8 +113,8 @@ dialect! { Loop;
         wide: bool = false,
         /// Vectors of accumulators per block, and lanes of a vector.
         block: [u32; 2],
-        /// Rows in pairs of int16, for `loop.dot2`.
-        pairs: bool = false,
+        /// What stands for the weights of a group.
+        form: WeightForm = WeightForm::Bytes,
         /// 2: each weight is the sum of two int8.
         addends: u32 = 1,
     } pure;

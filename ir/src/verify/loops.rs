@@ -1,7 +1,7 @@
 //! Level loop: lane types, addresses, loops and calls.
 
 use super::{Constraint, OpCheck};
-use crate::dialect::loops::{Call, For, Lookup, Op};
+use crate::dialect::loops::{Call, For, Lookup, Op, WeightForm};
 use crate::{DType, Func, FuncKind, MemType, OpId, OpKind, Type, Value};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
@@ -20,7 +20,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("pack_panels_c3", "a panel has vectors of 4, 8 or 16 lanes, runs of whole groups of 4"),
     ("pack_blocks_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
     ("pack_blocks_c2", "the weights are inside w"),
-    ("pack_blocks_c3", "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 1 with pairs"),
+    ("pack_blocks_c3", "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 2 as bytes only, flips of int8"),
     ("address_c1", "a load or store has one stride per loop variable"),
     ("address_c2", "stores go to buffers that are not const"),
     ("load_splat32_c1", "the result is a vector of i8"),
@@ -83,9 +83,12 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             packed(c, o.bytes());
             weights(c, o.first, &o.strides, &o.shape, if o.wide { 2 } else { 1 });
             let [vectors, lanes] = o.block;
-            let addends = (1..=if o.pairs { 1 } else { 2 }).contains(&o.addends);
-            c.require(3, whole_vectors(vectors, lanes) && addends, || {
-                format!("{:?}, {} addends", o.block, o.addends)
+            let bytes = o.form == WeightForm::Bytes;
+            let addends = (1..=if bytes { 2 } else { 1 }).contains(&o.addends);
+            let typed = bytes || o.form == WeightForm::Pairs || !o.wide;
+            c.require(3, whole_vectors(vectors, lanes) && addends && typed, || {
+                let wide = if o.wide { "int16" } else { "int8" };
+                format!("{:?}, {} addends, {} of {wide}", o.block, o.addends, o.form.word())
             });
         }
         Load(o) => strides(c, &o.strides, 0),

@@ -44,7 +44,7 @@ pub(super) fn group_of(machine: Machine, layer: &Layer) -> Conv {
         y: group_view(&layer.y, layer.per_group()),
         stride: layer.stride,
         taps: taps(layer),
-        dot: machine.panel_dot(layer.x.dtype),
+        dot: machine.const_dot(layer.x.dtype),
         tile: Tile { pixels: 1, vectors: 1 },
         width: machine.width,
         finish: exact_finish(layer),
@@ -136,7 +136,7 @@ fn flips_step_cost(pixels: u64, vectors: u64, bytes: u64) -> u64 {
 /// A depthwise convolution that takes `merged` pixels of a row as one.
 pub(super) fn blocks(machine: Machine, layer: &Layer, merged: u64) -> ConvKernel {
     let window = [layer.w_view.shape[1], layer.w_view.shape[2]];
-    let dot = machine.dot_for(layer.x.dtype);
+    let dot = layer.block_dot(machine);
     let (width, plan) = depthwise_plan(machine, &merge_pixels(&layer.y, merged), window, dot);
     ConvKernel::Blocks(shape(width, plan.tile, plan.quarters), merged as u32)
 }

@@ -10,10 +10,11 @@
 //! A row of pixels that is no multiple of the tile ends with a tile that overlaps the one before:
 //! the same values are written twice.
 
+use super::flips::Flips;
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
-use qcc_ir::dialect::loops::{DotSigns, PanelForm};
+use qcc_ir::dialect::loops::{DotSigns, WeightForm};
 use qcc_ir::packing::{self, PanelShape};
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
@@ -95,13 +96,8 @@ impl Conv {
         self.taps.all_groups() * 4 * shape.slots() * self.form().bytes_per_weight()
     }
     /// What stands for a weight.
-    pub(super) fn form(&self) -> PanelForm {
-        match self.dot {
-            Dot::U8S8 | Dot::S8S8 => PanelForm::Bytes,
-            Dot::I16 => PanelForm::Pairs,
-            Dot::Flips if self.x.dtype == DType::I8 => PanelForm::FlipsS8,
-            Dot::Flips => PanelForm::FlipsU8,
-        }
+    pub(super) fn form(&self) -> WeightForm {
+        self.dot.weight_form(self.x.dtype)
     }
     /// Pixels in the innermost loop once neighbouring loops are merged.
     pub fn innermost_pixels(&self) -> u64 {
@@ -442,15 +438,12 @@ impl Conv {
         let pixel = |kb: &mut Kb, p: u64| kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
         let flips = (self.dot == Dot::Flips).then(|| {
             let w = w.at((at.group / 2) as i64);
-            Flips::of(kb, &w, self.holds_flips(at).then_some(at.vectors))
+            Flips::of(kb, &w, if self.holds_flips(at) { at.vectors } else { 0 })
         });
         let mut product = |kb: &mut Kb, [p, v]: [u64; 2], x: Value, weight: Value| {
             let a = &mut acc[(p * at.vectors + v) as usize];
             *a = match (&flips, self.dot) {
-                (Some(flips), _) => {
-                    let pairs = flips.pairs(kb, v, x, weight);
-                    kb.dot2(*a, pairs, flips.ones)
-                }
+                (Some(flips), _) => flips.dot(kb, v, *a, [x, weight]),
                 (None, Dot::U8S8) => kb.dot4(DotSigns::U8S8, *a, x, weight),
                 _ => kb.dot4(DotSigns::S8S8, *a, x, weight),
             };
@@ -569,35 +562,6 @@ struct Step {
     vectors: u64,
     /// Bytes of weights per group of four taps.
     group: u64,
-}
-
-/// What turns activations around, of one group of taps.
-struct Flips {
-    at: Addr,
-    /// Those in registers; else each use is a load, which becomes a memory operand.
-    held: Vec<Value>,
-    /// Words of one.
-    ones: Value,
-}
-
-impl Flips {
-    fn of(kb: &mut Kb, at: &Addr, held: Option<u64>) -> Flips {
-        let held = held.unwrap_or(0);
-        let held = (0..held).map(|v| Flips::load(kb, at, v)).collect();
-        let words = kb.vec(DType::I16);
-        Flips { at: at.clone(), held, ones: kb.int(words, 1) }
-    }
-    fn load(kb: &mut Kb, at: &Addr, v: u64) -> Value {
-        let at = at.at((kb.width() * v) as i64);
-        kb.load_vec(DType::I8, &at)
-    }
-    /// Sums of two products each: vector `v` of the weights, given their magnitudes, times x.
-    fn pairs(&self, kb: &mut Kb, v: u64, x: Value, magnitudes: Value) -> Value {
-        let held = self.held.get(v as usize).copied();
-        let flip = held.unwrap_or_else(|| Flips::load(kb, &self.at, v));
-        let x = kb.xor(x, flip);
-        kb.dot2_sat(magnitudes, x)
-    }
 }
 
 impl Step {

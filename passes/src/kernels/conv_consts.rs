@@ -8,7 +8,7 @@ use super::requant::{Channel, Finish};
 use super::site::Site;
 use crate::int_ops::conv_operand;
 use qcc_ir::dialect::int::{ProvenForm, Rescale};
-use qcc_ir::dialect::loops::PanelForm;
+use qcc_ir::dialect::loops::WeightForm;
 use qcc_ir::packing::PanelShape;
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::Multiplier;
@@ -78,10 +78,14 @@ pub(super) fn exact_finish(layer: &Layer) -> Finish {
     }
 }
 
-/// What the biases of output channels from `first` on are to have more, as the weights stand in
-/// `form`.
-pub(super) fn surplus(layer: &Layer, form: PanelForm, first: u64, n: u64) -> Vec<i64> {
-    let Some(w) = &layer.w else { return vec![0; n as usize] };
+/// Channels from `first` on, with what their biases are to have more as the weights stand in `form`.
+pub(super) fn with_surplus(
+    layer: &Layer,
+    form: WeightForm,
+    first: u64,
+    channels: &[Channel],
+) -> Vec<Channel> {
+    let Some(w) = layer.w.as_ref().filter(|_| form.has_flips()) else { return channels.to_vec() };
     let (s, shape) = (&layer.w_view.strides, &layer.w_view.shape);
     let of_weight: Vec<i32> = (0..=u8::MAX).map(|w| form.surplus(w as i8)).collect();
     let of_run = |at: u64| -> i64 {
@@ -92,13 +96,12 @@ pub(super) fn surplus(layer: &Layer, form: PanelForm, first: u64, n: u64) -> Vec
         let runs = (0..shape[1]).flat_map(|row| (0..shape[2]).map(move |column| [row, column]));
         runs.map(|[row, column]| of_run(o * s[0] + row * s[1] + column * s[2])).sum()
     };
-    (first..first + n).map(of_channel).collect()
+    let more = |(o, c): (u64, &Channel)| Channel { bias: c.bias + of_channel(o), ..*c };
+    (first..).zip(channels).map(more).collect()
 }
 
-/// Tables of all panels of a convolution; `surplus` is for the biases.
-pub(super) fn conv_tables(conv: &Conv, channels: &[Channel], surplus: &[i64]) -> Vec<u8> {
-    let more = |(c, more): (&Channel, &i64)| Channel { bias: c.bias + more, ..*c };
-    let channels: Vec<Channel> = channels.iter().zip(surplus).map(more).collect();
+/// Tables of all panels of a convolution.
+pub(super) fn conv_tables(conv: &Conv, channels: &[Channel]) -> Vec<u8> {
     let panel = |(start, shape): (u64, PanelShape)| {
         let slot = |s: u64| channels.get((start + shape.channel(s)) as usize);
         let slots: Vec<Option<&Channel>> = (0..shape.slots()).map(slot).collect();

@@ -4,14 +4,14 @@
 use super::choose;
 use super::conv::{Conv, Tile};
 use super::conv_consts::{
-    Run, channels, constant, conv_tables, depthwise_tables, exact_finish, runs, surplus,
+    Run, channels, constant, conv_tables, depthwise_tables, exact_finish, runs, with_surplus,
 };
 use super::depthwise::{Depthwise, Plan};
 use super::layer::Layer;
 use super::requant::Channel;
 use super::scalar_conv::ScalarConv;
 use super::site::Site;
-use super::{Arg, Call, Dot, Kernel, Machine, amx};
+use super::{Arg, Call, Kernel, Machine, amx};
 use crate::int_ops::conv_operand;
 use qcc_ir::dialect::int::{ConvKernel, TileShape};
 use qcc_ir::dialect::loops::{self, PackBlocks, PackPanels};
@@ -101,7 +101,7 @@ fn blocks(site: &Site, layer: &Layer, whole: (TileShape, u64)) -> Result<Vec<Cal
             stride: layer.stride,
             dilation: layer.dilation[0],
             along: [merged * layer.stride[1] * pixel, layer.dilation[1] * pixel],
-            dot: site.machine.dot_for(layer.x.dtype),
+            dot: layer.block_dot(site.machine),
             addends: layer.addends(site.machine).into(),
             plan: Plan { tile: tile.pixels.into(), quarters: tile.vectors.into() },
             width: u64::from(tile.bits / 8),
@@ -128,10 +128,11 @@ fn blocks_call(
         repeat: merged,
         wide: layer.w_view.dtype.size() == 2,
         block: [kernel.plan.quarters as u32, kernel.width as u32 / 4],
-        pairs: kernel.dot == Dot::I16,
+        form: kernel.form(),
         addends: kernel.addends as u32,
     };
     let slots = own.len() * merged as usize;
+    let own = with_surplus(layer, kernel.form(), first as u64, own);
     let repeated: Vec<Channel> = own.iter().copied().cycle().take(slots).collect();
     let args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: first as u64 },
@@ -221,11 +222,11 @@ fn panels_call(
         form: conv.form(),
         whole: step.unwrap_or(4),
     };
-    let surplus = surplus(layer, conv.form(), first, channels.len() as u64);
+    let channels = with_surplus(layer, conv.form(), first, channels);
     let mut args = vec![
         Arg::Value { value: site.operand(conv_operand::X), offset: group * w[3] },
         packed(site, pack.bytes(), loops::Op::PackPanels(pack.into())),
-        constant("channels", conv_tables(&conv, channels, &surplus)),
+        constant("channels", conv_tables(&conv, &channels)),
         Arg::Value { value: site.result(), offset: first },
     ];
     if conv.row_sums.is_some() {

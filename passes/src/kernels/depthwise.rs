@@ -12,11 +12,12 @@
 //! read for rows and channels that do not exist meet zero weights or are not stored.
 
 use super::conv::store_bytes;
+use super::flips::Flips;
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
 use super::{Dot, Kernel, SLACK, View, const_mem};
 use indexmap::IndexMap;
-use qcc_ir::dialect::loops::DotSigns;
+use qcc_ir::dialect::loops::{DotSigns, WeightForm};
 use qcc_ir::packing;
 use qcc_ir::{DType, Func, MemType, Value};
 use qcc_runtime::rescale::RescaleForm;
@@ -77,9 +78,17 @@ impl Depthwise {
     pub(super) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
         packing::block_slots(self.plan.quarters, self.width / 4)
     }
+    pub(super) fn form(&self) -> WeightForm {
+        self.dot.weight_form(self.x.dtype)
+    }
+    /// Bytes of the weights of a group of rows, or of one addend of them.
+    fn group_bytes(&self) -> u64 {
+        let flips = if self.form().has_flips() { 2 } else { 1 };
+        self.plan.quarters * self.width * flips
+    }
     /// Bytes of the weights of one block.
     pub(super) fn block_bytes(&self) -> u64 {
-        self.window[1] * self.row_groups() * self.addends * self.plan.quarters * self.width
+        self.window[1] * self.row_groups() * self.addends * self.group_bytes()
     }
     pub(super) fn table_bytes(&self) -> u64 {
         self.finish.table_bytes(self.block() as usize) as u64
@@ -183,7 +192,7 @@ impl Depthwise {
                 for (g, rows) in columns[&column].iter().enumerate() {
                     for part in 0..self.addends {
                         let index = (kw * self.row_groups() + g as u64) * self.addends + part;
-                        let w = at.w.at((index * quarters * self.width) as i64);
+                        let w = at.w.at((index * self.group_bytes()) as i64);
                         self.products(kb, &mut acc, rows, &w);
                     }
                 }
@@ -251,21 +260,19 @@ impl Depthwise {
     }
 
     fn products(&self, kb: &mut Kb, acc: &mut [Value], rows: &[Value], w: &Addr) {
+        let flips = (self.dot == Dot::Flips).then(|| {
+            let at = w.at((self.width * self.plan.quarters) as i64);
+            Flips::of(kb, &at, 0)
+        });
         for (q, (acc, &rows)) in acc.iter_mut().zip(rows).enumerate() {
             let at = w.at(self.width as i64 * q as i64);
-            *acc = match self.dot {
-                Dot::I16 | Dot::Flips => {
-                    let weight = kb.load_vec(DType::I16, &at);
-                    kb.dot2(*acc, rows, weight)
-                }
-                Dot::U8S8 => {
-                    let weight = kb.load_vec(DType::I8, &at);
-                    kb.dot4(DotSigns::U8S8, *acc, rows, weight)
-                }
-                Dot::S8S8 => {
-                    let weight = kb.load_vec(DType::I8, &at);
-                    kb.dot4(DotSigns::S8S8, *acc, rows, weight)
-                }
+            let lane = if self.dot == Dot::I16 { DType::I16 } else { DType::I8 };
+            let weight = kb.load_vec(lane, &at);
+            *acc = match (&flips, self.dot) {
+                (Some(flips), _) => flips.dot(kb, q as u64, *acc, [rows, weight]),
+                (None, Dot::I16) => kb.dot2(*acc, rows, weight),
+                (None, Dot::U8S8) => kb.dot4(DotSigns::U8S8, *acc, rows, weight),
+                _ => kb.dot4(DotSigns::S8S8, *acc, rows, weight),
             };
         }
     }

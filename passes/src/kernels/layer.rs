@@ -108,15 +108,24 @@ impl<'a> Layer<'a> {
         let one_to_one = self.groups == self.x.shape[3] && self.per_group() == 1;
         let typed = self.w.as_ref().is_some_and(|w| matches!(w.dtype, DType::I8 | DType::I16));
         self.fits_vectors() && typed && one_to_one && self.w_zp == 0 && {
-            let short = machine.dot_for(self.x.dtype) == Dot::I16;
+            let short = self.block_dot(machine) == Dot::I16;
             short || self.addends(machine) == 1 || self.fits_two_bytes()
         }
     }
     /// How many int8 a depthwise weight is the sum of.
     pub fn addends(&self, machine: Machine) -> u32 {
-        let bytes = machine.dot_for(self.x.dtype) != Dot::I16;
-        let wide = self.w.as_ref().is_some_and(|w| w.dtype != DType::I8);
-        if bytes && wide { 2 } else { 1 }
+        let bytes = self.block_dot(machine) != Dot::I16;
+        if bytes && self.has_wide_weights() { 2 } else { 1 }
+    }
+    /// How [`ConvKernel::Blocks`] multiplies.
+    pub fn block_dot(&self, machine: Machine) -> Dot {
+        match self.has_wide_weights() {
+            true => machine.dot_for(self.x.dtype),
+            false => machine.const_dot(self.x.dtype),
+        }
+    }
+    fn has_wide_weights(&self) -> bool {
+        self.w.as_ref().is_some_and(|w| w.dtype != DType::I8)
     }
     fn fits_two_bytes(&self) -> bool {
         let two = |b: &[u8]| i16::from_le_bytes([b[0], b[1]]);

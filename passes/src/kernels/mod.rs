@@ -19,6 +19,7 @@ pub mod convert;
 pub mod depthwise;
 pub mod each;
 mod fixed;
+mod flips;
 pub mod float;
 pub mod kb;
 pub mod l2_normalize;
@@ -45,7 +46,7 @@ pub mod split;
 pub mod sums;
 
 use kb::Addr;
-use qcc_ir::dialect::loops;
+use qcc_ir::dialect::loops::{self, WeightForm};
 use qcc_ir::{DType, Func, MemType, TensorType};
 use qcc_runtime::cpu::CpuLevel;
 use std::fmt::Debug;
@@ -190,11 +191,23 @@ pub enum Dot {
     /// Four signed × signed bytes per i32 lane.
     S8S8,
     /// Bytes in pairs, in 16 bits first: magnitudes of weights times activations that are turned
-    /// around where the weight is negative (`PanelForm::FlipsU8`), so that no pair saturates. For
-    /// constant weights of panels.
+    /// around where the weight is negative (`WeightForm::FlipsU8`), so that no pair saturates. For
+    /// constant int8 weights.
     Flips,
     /// Two signed 16-bit values per i32 lane, after widening.
     I16,
+}
+
+impl Dot {
+    /// What stands for constant weights that multiply activations of `dtype`.
+    pub fn weight_form(self, dtype: DType) -> WeightForm {
+        match self {
+            Dot::U8S8 | Dot::S8S8 => WeightForm::Bytes,
+            Dot::I16 => WeightForm::Pairs,
+            Dot::Flips if dtype == DType::I8 => WeightForm::FlipsS8,
+            Dot::Flips => WeightForm::FlipsU8,
+        }
+    }
 }
 
 impl Machine {
@@ -226,8 +239,8 @@ impl Machine {
         };
         if self.dots.contains(&fast) { fast } else { Dot::I16 }
     }
-    /// As [`Machine::dot_for`], for panels of constant int8 weights.
-    pub fn panel_dot(&self, dtype: DType) -> Dot {
+    /// As [`Machine::dot_for`], for constant int8 weights.
+    pub fn const_dot(&self, dtype: DType) -> Dot {
         let bytes = matches!(dtype, DType::U8 | DType::I8);
         if bytes && self.dots.contains(&Dot::Flips) { Dot::Flips } else { self.dot_for(dtype) }
     }
