@@ -20,7 +20,10 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("pack_panels_c3", "a panel has vectors of 4, 8 or 16 lanes, runs of whole groups of 4"),
     ("pack_blocks_c1", "it stands in main, from a constant buffer to one of just the packed bytes"),
     ("pack_blocks_c2", "the weights are inside w"),
-    ("pack_blocks_c3", "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 2 as bytes only, flips of int8"),
+    (
+        "pack_blocks_c3",
+        "a block has vectors of 4, 8 or 16 lanes, 1 or 2 addends, 2 as bytes only, flips of int8",
+    ),
     ("address_c1", "a load or store has one stride per loop variable"),
     ("address_c2", "stores go to buffers that are not const"),
     ("load_splat32_c1", "the result is a vector of i8"),
