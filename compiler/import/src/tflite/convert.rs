@@ -683,6 +683,10 @@ impl<'a> Converter<'a> {
         let n = node.op.inputs.len();
         let xs: Vec<Value> = (0..n).map(|i| self.quantized(node, i)).collect::<Result<_, _>>()?;
         let (axis, act, shape) = self.concatenated(node, &xs)?;
+        // Of 16-bit inputs the reference moves codes, whatever they stand for.
+        let is_wide = self.tensor_type(xs[0]).storage() == DType::I16;
+        let codes = |x| if is_wide { self.as_output(node, 0, x) } else { Ok(x) };
+        let xs: Vec<Value> = xs.into_iter().map(codes).collect::<Result<_, _>>()?;
         self.emit(node, quant::Concat { axis, act }, &xs, &shape)
     }
 

@@ -88,6 +88,13 @@ pub struct RawTensor<'a> {
 #[derive(Clone, Copy)]
 pub struct ConstData<'a>(&'a [u8]);
 
+#[cfg(test)]
+impl<'a> From<&'a [u8]> for ConstData<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        ConstData(bytes)
+    }
+}
+
 impl Deref for ConstData<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

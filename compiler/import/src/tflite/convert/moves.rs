@@ -10,6 +10,8 @@ mod borders;
 mod fill;
 mod gather;
 mod slices;
+#[cfg(test)]
+mod tests;
 
 use super::{Converter, Node};
 use crate::shapes;
@@ -190,32 +192,52 @@ impl Converter<'_> {
         Some(y)
     }
 
-    /// Output `k` of the node is `v`.
-    pub(super) fn bind(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
+    /// The tensor of output `k`, and its element type; `like` lends parameters where it has none.
+    fn output(&self, node: &Node, k: usize, like: &Elem) -> Result<(usize, Elem), String> {
         let n = node.op.outputs.len();
         let t = *node.op.outputs.get(k).ok_or_else(|| format!("{n} outputs, not {}", k + 1))?;
-        let own = self.tensor_type(v).elem.clone();
-        let like = match &own {
+        let like = match like {
             Elem::Quant(q) => Some(q.as_ref()),
             Elem::Plain(_) => None,
         };
-        let file = self.elem(t, like).map_err(|p| p.what)?;
-        let mut v = v;
-        if own != file {
-            // The reference moves bytes, whatever they stand for.
-            let ty = TensorType { elem: file.clone(), ..self.tensor_type(v).clone() };
-            if ty.storage() != own.storage() {
-                return Err(format!(
-                    "its output is {}, what it moves is {}",
-                    say(&file),
-                    say(&own)
-                ));
-            }
-            v = self.made(node, quant::Reinterpret {}, &[v], ty)?;
+        Ok((t, self.elem(t, like).map_err(|p| p.what)?))
+    }
+
+    /// `v` with the element type of output `k`: the reference moves bytes, whatever they stand for.
+    pub(super) fn as_output(&mut self, node: &Node, k: usize, v: Value) -> Result<Value, String> {
+        let ty = self.tensor_type(v).clone();
+        let (_, elem) = self.output(node, k, &ty.elem)?;
+        if ty.elem == elem {
+            return Ok(v);
         }
+        if ty.elem.storage() != elem.storage() {
+            return Err(format!(
+                "its output is {}, what it moves is {}",
+                say(&elem),
+                say(&ty.elem)
+            ));
+        }
+        self.made(node, quant::Reinterpret {}, &[v], TensorType { elem, ..ty })
+    }
+
+    /// Output `k` of the node is `v`.
+    pub(super) fn bind(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
+        let v = self.as_output(node, k, v)?;
+        let t = node.op.outputs[k];
         self.func.set_name(v, &self.graph.tensors[t].name);
         self.values[t] = Some(v);
         Ok(())
+    }
+
+    /// As `bind`, for an operator whose kernel checks that no parameters change.
+    fn bind_same(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
+        let own = self.tensor_type(v).elem.clone();
+        let (_, elem) = self.output(node, k, &own)?;
+        if own != elem {
+            let (own, elem) = (say(&own), say(&elem));
+            return Err(format!("its input is {own}, its output {elem}; they must agree"));
+        }
+        self.bind(node, k, v)
     }
 
     /// The only integer of a constant operand.
@@ -276,7 +298,7 @@ fn expand_dims(c: &mut Converter, node: &Node) -> Result<(), String> {
     let axis = shapes::axis(c.constant_int(node, 1, "the axis")?, shape.len() + 1)?;
     shape.insert(axis as usize, 1);
     let y = c.reshape_to(node, x, &shape)?;
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }
 
 fn transpose(c: &mut Converter, node: &Node) -> Result<(), String> {
@@ -323,10 +345,12 @@ fn pack(c: &mut Converter, node: &Node) -> Result<(), String> {
         if c.shape(x) != own {
             return Err(format!("inputs of shapes {own:?} and {:?}", c.shape(x)));
         }
+        // The kernel looks at the parameters of the first only.
+        let x = if i == 0 { x } else { c.as_output(node, 0, x)? };
         parts.push(c.reshape_to(node, x, &one)?);
     }
     let y = c.joined(node, &parts, axis, &shape)?;
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }
 
 impl Converter<'_> {

@@ -88,7 +88,7 @@ pub fn space_to_batch(c: &mut Converter, node: &Node) -> Result<(), String> {
     let y = c.transpose_by(node, y, &perm)?;
     let batch = product(&[&own[..1], &block].concat())?;
     let y = c.reshape_to(node, y, &[&[batch], &cells[..], rest].concat())?;
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }
 
 pub fn batch_to_space(c: &mut Converter, node: &Node) -> Result<(), String> {
@@ -122,5 +122,5 @@ pub fn batch_to_space(c: &mut Converter, node: &Node) -> Result<(), String> {
         let kind = nn::Slice { start, step: vec![1; own.len()] };
         y = c.moved(node, kind, &[y], &shape)?;
     }
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }

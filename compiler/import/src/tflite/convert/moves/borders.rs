@@ -40,6 +40,8 @@ impl Converter<'_> {
 pub fn pad(c: &mut Converter, node: &Node) -> Result<(), String> {
     let x = c.operand(node, 0)?;
     let around = pairs(c, node, 1, c.shape(x).len())?;
+    // The border is the zero point of y, which may have other parameters.
+    let x = c.as_output(node, 0, x)?;
     let y = c.padded(node, x, around, (PadMode::Constant, 0.0))?;
     c.bind(node, 0, y)
 }
@@ -50,7 +52,7 @@ pub fn pad_with(c: &mut Converter, node: &Node) -> Result<(), String> {
     let value = c.optional(node, 2)?.ok_or("the border's value is missing")?;
     let value = border(c, x, value)?;
     let y = c.padded(node, x, around, (PadMode::Constant, value))?;
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }
 
 /// The number that stands around x, given as a constant of its element type.
@@ -95,5 +97,5 @@ pub fn mirror_pad(c: &mut Converter, node: &Node) -> Result<(), String> {
         return Err(format!("a mirrored border wider than the {} elements beside it", own[d]));
     }
     let y = c.padded(node, x, around, (mode, 0.0))?;
-    c.bind(node, 0, y)
+    c.bind_same(node, 0, y)
 }

@@ -2,7 +2,7 @@
 
 use super::super::{Converter, Node};
 use crate::shapes;
-use qcc_ir::dialect::nn;
+use qcc_ir::dialect::{nn, quant};
 use qcc_ir::{DType, Elem, TensorType};
 
 /// Elements that RANGE may have.
@@ -135,16 +135,15 @@ pub fn tile(c: &mut Converter, node: &Node) -> Result<(), String> {
     c.bind(node, 0, y)
 }
 
+/// C's casts, of codes too: what they stand for does not count.
 pub fn cast(c: &mut Converter, node: &Node) -> Result<(), String> {
-    let x = c.operand(node, 0)?;
-    let t = *node.op.outputs.first().ok_or("no output")?;
-    let to = c.elem(t, None).map_err(|p| p.what)?;
+    let mut x = c.operand(node, 0)?;
     let ty = c.tensor_type(x).clone();
-    match (&ty.elem, &to) {
-        (Elem::Plain(_), Elem::Plain(d)) => {
-            let y = c.made(node, nn::Cast {}, &[x], TensorType::plain(&ty.shape, *d))?;
-            c.bind(node, 0, y)
-        }
-        _ => Err("a cast of codes; use QUANTIZE or DEQUANTIZE".into()),
+    let from = TensorType::plain(&ty.shape, ty.storage());
+    if ty.quant_type().is_some() {
+        x = c.made(node, quant::Reinterpret {}, &[x], from.clone())?;
     }
+    let (_, to) = c.output(node, 0, &from.elem)?;
+    let y = c.made(node, nn::Cast {}, &[x], TensorType::plain(&ty.shape, to.storage()))?;
+    c.bind(node, 0, y)
 }

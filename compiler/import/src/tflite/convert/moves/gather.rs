@@ -164,6 +164,7 @@ pub fn select(c: &mut Converter, node: &Node) -> Result<(), String> {
         p = c.reshape_to(node, p, &per_slice)?;
     }
     let shape = shapes::broadcast(&c.shape(p), &all)?;
+    let (a, b) = (c.as_output(node, 0, a)?, c.as_output(node, 0, b)?);
     let [x, y] = [a, b].map(|v| c.tensor_type(v).elem.clone());
     if x != y {
         return Err(format!("it selects from {} and {}", say(&x), say(&y)));

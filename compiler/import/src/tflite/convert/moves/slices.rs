@@ -228,7 +228,7 @@ pub fn unpack(c: &mut Converter, node: &Node) -> Result<(), String> {
     }
     for (k, y) in c.divided(node, (x, axis), &vec![1; n as usize])?.into_iter().enumerate() {
         let y = c.reshape_to(node, y, &shape)?;
-        c.bind(node, k, y)?;
+        c.bind_same(node, k, y)?;
     }
     Ok(())
 }
