@@ -285,6 +285,17 @@ def reduce_max_i8(m):
     return [x], [pixels, channels, batch, extreme(m, x, "all", "REDUCE_MIN", [0, 1, 2, 3], [1, 1, 1, 1], keep=True)]
 
 
+@model("SUM uint8 over rows and columns, and of int8, whose bytes the reference reads as unsigned")
+def sum_u8(m):
+    x = m.tensor("input", np.uint8, [2, 5, 4, 19], 0.01, 104)
+    y = m.tensor("sum", np.uint8, [2, 19], 0.03, 120)
+    m.op("SUM", [x, m.const("axes", np.array([1, 2], np.int32))], [y], S.ReducerOptionsT(), 2)
+    a = m.tensor("signed", np.int8, [3, 4, 7], 0.05, -14)
+    b = m.tensor("row", np.int8, [3, 7], 0.3, 9)
+    m.op("SUM", [a, m.const("axis", np.array([1], np.int32))], [b], S.ReducerOptionsT(), 2)
+    return [x, a], [y, b]
+
+
 @model("REDUCE_MAX and REDUCE_MIN uint8 over short rows and the middle axis")
 def reduce_max_u8(m):
     x = m.tensor("input", np.uint8, [3, 6, 9], 0.05, 114)

@@ -146,6 +146,11 @@ dialect! { Quant;
     Mean "quant.mean" (x: one QuantTensor) -> (y: one QuantTensor) {
         axes: Vec<u32>,
     } pure;
+    /// The sum over `axes` (sorted, unique), requantized; shapes as `quant.mean`. TensorFlow Lite
+    /// reads bytes as unsigned numbers, those of int8 too.
+    Sum "quant.sum" (x: one QuantTensor) -> (y: one QuantTensor) {
+        axes: Vec<u32>,
+    } pure;
     /// The largest (or smallest) element over `axes` (sorted, unique); the result has any shape with
     /// as many elements as the axes that are left.
     ReduceMax "quant.reduce_max" (x: one QuantTensor) -> (y: one QuantTensor) {

@@ -39,7 +39,7 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::Mean(o) => mean(&mut r, o)?,
         quant::Op::ReduceMax(o) => r.reduce_max(o)?,
         quant::Op::Softmax(o) => softmax(&mut r, o)?,
-        quant::Op::LogSoftmax(_) | quant::Op::L2Normalize(_) => {
+        quant::Op::LogSoftmax(_) | quant::Op::L2Normalize(_) | quant::Op::Sum(_) => {
             return Err(format!("ONNX has no quantized '{}'", kind.spec().name));
         }
         quant::Op::ResizeBilinear(o) => resize(&mut r, o)?,

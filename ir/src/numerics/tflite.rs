@@ -5,7 +5,7 @@ use super::{IntForm, Operand, list, storage_type};
 use crate::dialect::OpKind;
 use crate::dialect::int::{self, MeanRounding, QuantizeRounding, Rescale, ResizeStyle};
 use crate::dialect::quant;
-use crate::{DType, Func, Module, OpId};
+use crate::{DType, Func, Module, OpId, TensorType};
 use qcc_runtime::fixedpoint as fx;
 
 pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, String> {
@@ -32,6 +32,7 @@ pub(super) fn derive(module: &Module, func: &Func, op: OpId) -> Result<IntForm, 
         quant::Op::MaxPool2d(o) => r.max_pool(o)?,
         quant::Op::AvgPool2d(o) => r.avg_pool(o)?,
         quant::Op::Mean(o) => r.mean(o)?,
+        quant::Op::Sum(o) => r.sum_over(o)?,
         quant::Op::ReduceMax(o) => r.reduce_max(o)?,
         quant::Op::Softmax(o) => r.softmax(o)?,
         quant::Op::LogSoftmax(_) => r.log_softmax()?,
@@ -135,6 +136,40 @@ impl Recipe<'_> {
             hi,
         };
         self.push(kind, &[Operand::Input(0)]);
+        Ok(())
+    }
+
+    /// As the mean without its division, on the stored bytes (numerics.md D.10).
+    fn sum_over(&mut self, o: &quant::Sum) -> Result<(), String> {
+        let x = Self::affine(self.x(0), "the input")?;
+        let y = Self::affine(self.y(), "the output")?;
+        let (from, to) = (self.x(0).storage(), self.y().storage());
+        if from != to || from.size() != 1 {
+            return Err(format!("there is no sum of {from} to {to}"));
+        }
+        let m = fx::quantize_multiplier(f64::from(x.scale) / f64::from(y.scale));
+        let kind = int::Mean {
+            axes: o.axes.clone(),
+            x_zp: x.zero_point,
+            rescale: Rescale::Double,
+            mult: m.mantissa,
+            shift: m.shift,
+            mult_f32: 0.0,
+            y_zp: y.zero_point,
+            lo: 0,
+            hi: 255,
+        };
+        if from == DType::U8 {
+            self.push(kind, &[Operand::Input(0)]);
+            return Ok(());
+        }
+        let bytes = |shape| TensorType::plain(shape, DType::U8);
+        let as_bytes = list(DType::U8, (-128..128).map(|q| q & 0xFF));
+        let as_codes = list(to, (0..256).map(|b| i64::from(b as u8 as i8)));
+        let (xs, ys) = (bytes(&self.x(0).shape), bytes(&self.y().shape));
+        let x = self.step(int::Lut {}, &[Operand::Input(0), Operand::Const(as_bytes)], xs);
+        let sum = self.step(kind, &[x], ys);
+        self.push(int::Lut {}, &[sum, Operand::Const(as_codes)]);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("unary_c2", "x and y have one parameter set each; x has 8 or 16 bits, y 8, 16 or 32"),
     ("activation_c2", "x and y have one parameter set each"),
     ("mean_c3", "x and y have one parameter set each"),
+    ("sum_c3", "x and y have one parameter set each and the same storage"),
     ("reduce_max_c4", "x has one parameter set"),
     ("softmax_c2", "x and y have one parameter set each"),
     ("log_softmax_c2", "x and y have one parameter set each and the same storage"),
@@ -94,6 +95,10 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
         Op::Mean(o) => {
             shapes::mean(c, &o.axes);
             uniform(c, 3, &[c.tensor(0), c.result(0)], false);
+        }
+        Op::Sum(o) => {
+            shapes::mean(c, &o.axes);
+            uniform(c, 3, &[c.tensor(0), c.result(0)], true);
         }
         Op::ReduceMax(o) => {
             shapes::reduce_max(c, &o.axes);

@@ -36,6 +36,8 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("avg_pool2d_c3", "y is [N,OH,OW,C], OH as in max_pool2d_c3"),
     ("mean_c1", "axes are sorted, unique and in the shape"),
     ("mean_c2", "y has as many elements as the dimensions that are left"),
+    ("sum_c1", "axes are sorted, unique and in the shape"),
+    ("sum_c2", "y has as many elements as the dimensions that are left"),
     ("reduce_max_c1", "axes are sorted, unique and in the shape"),
     ("reduce_max_c2", "y has as many elements as the dimensions that are left"),
     ("reduce_max_c3", "no axis that is reduced has extent 0"),

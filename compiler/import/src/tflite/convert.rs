@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 /// Operators that convert to ops, by the names of TFLite's schema; [`FLOAT_ONLY`] and [`moves`] are
 /// more.
-pub const SUPPORTED: [&str; 50] = [
+pub const SUPPORTED: [&str; 51] = [
     "ABS",
     "ADD",
     "ARG_MAX",
@@ -74,6 +74,7 @@ pub const SUPPORTED: [&str; 50] = [
     "SQRT",
     "SQUARED_DIFFERENCE",
     "SUB",
+    "SUM",
     "TANH",
     "TRANSPOSE_CONV",
 ];
@@ -317,6 +318,7 @@ impl<'a> Converter<'a> {
             "TRANSPOSE_CONV" => self.transpose_conv(node),
             "MAX_POOL_2D" | "AVERAGE_POOL_2D" => self.pool(node),
             "MEAN" => self.mean(node),
+            "SUM" => self.sum(node),
             "REDUCE_MAX" => self.reduce_max(node, false),
             "REDUCE_MIN" => self.reduce_max(node, true),
             "SOFTMAX" => self.softmax(node),
@@ -596,6 +598,13 @@ impl<'a> Converter<'a> {
         let x = self.quantized(node, 0)?;
         let (axes, shape) = self.reduced(node, x)?;
         self.emit(node, quant::Mean { axes }, &[x], &shape)
+    }
+
+    fn sum(&mut self, node: &Node) -> Result<(), String> {
+        self.output_quantized(node)?;
+        let x = self.quantized(node, 0)?;
+        let (axes, shape) = self.reduced(node, x)?;
+        self.emit(node, quant::Sum { axes }, &[x], &shape)
     }
 
     fn reduce_max(&mut self, node: &Node, min: bool) -> Result<(), String> {

@@ -13,7 +13,8 @@ use qcc_ir::dialect::quant::{self, Act};
 use qcc_ir::{DType, LocId, OpKind, TensorType, Type, Value};
 
 /// Operators that convert on float32 only, by the names of TFLite's schema.
-pub const FLOAT_ONLY: [&str; 3] = ["FAKE_QUANT", "NEG", "SQUARE"];
+pub const FLOAT_ONLY: [&str; 10] =
+    ["CEIL", "COS", "FAKE_QUANT", "FLOOR", "NEG", "POW", "REDUCE_PROD", "ROUND", "SIN", "SQUARE"];
 
 /// True if an operator of the graph computes on floats. Quantization and moves alone do not.
 pub fn is_float_graph(graph: &RawSubgraph) -> bool {
@@ -48,6 +49,8 @@ impl Converter<'_> {
                 let (axes, shape) = self.reduced(node, x)?;
                 self.emit(node, nn::Mean { axes }, &[x], &shape)
             }
+            "SUM" => self.float_reduce(node, ReduceFn::Sum),
+            "REDUCE_PROD" => self.float_reduce(node, ReduceFn::Prod),
             "REDUCE_MAX" => self.float_reduce(node, ReduceFn::Max),
             "REDUCE_MIN" => self.float_reduce(node, ReduceFn::Min),
             "SOFTMAX" => {
@@ -62,9 +65,11 @@ impl Converter<'_> {
             "ARG_MAX" => self.float_arg(node, false),
             "ARG_MIN" => self.float_arg(node, true),
             "BATCH_MATMUL" => self.float_matmul(node),
-            "NEG" => self.float_unary(node, function(UnaryFn::Neg)),
-            "SQUARE" => self.float_unary(node, function(UnaryFn::Square)),
+            "POW" => self.float_pair(node, quant::Binary { f: BinaryFn::Pow }.into()),
             other if let Some((f, swap)) = comparison(other) => self.compare(node, f, swap),
+            other if let Some(f) = float_function(other) => {
+                self.float_unary(node, nn::Unary { f, alpha: 0.0, beta: 0.0 })
+            }
             other => match pair(other, &node.op.options) {
                 Some(kind) => self.float_pair(node, kind?),
                 None => {
@@ -264,8 +269,18 @@ impl Converter<'_> {
     }
 }
 
-fn function(f: UnaryFn) -> nn::Unary {
-    nn::Unary { f, alpha: 0.0, beta: 0.0 }
+/// A function of one number that has no quantized form.
+fn float_function(name: &str) -> Option<UnaryFn> {
+    Some(match name {
+        "CEIL" => UnaryFn::Ceil,
+        "COS" => UnaryFn::Cos,
+        "FLOOR" => UnaryFn::Floor,
+        "NEG" => UnaryFn::Neg,
+        "ROUND" => UnaryFn::Round,
+        "SIN" => UnaryFn::Sin,
+        "SQUARE" => UnaryFn::Square,
+        _ => return None,
+    })
 }
 
 /// The op on floats that is like one on codes.
