@@ -1,9 +1,9 @@
-//! The example programs in C, built by their own scripts with this build's `qcc`.
+//! The example programs in C, built by their own scripts with this build's `qcc`; the examples' golden files.
 #![cfg(target_os = "linux")]
 
 mod common;
 
-use common::{errors, repository};
+use common::{errors, repository, succeed};
 use std::process::Command;
 
 /// Runs an example's `build.sh` for a CPU level; what its program prints.
@@ -37,5 +37,21 @@ fn the_digits_model_reads_ten_digits() {
         let text = build("link-c-x86_64", "baseline");
         let digits: Vec<&str> = text.lines().filter_map(|l| l.split(' ').next()).collect();
         assert_eq!(digits.join(" "), "4 2 0 3 7 0 2 0 7 5");
+    }
+}
+
+/// Float outputs that are codes times a scale: not even their last bit differs.
+#[test]
+fn goldens_of_the_keras_and_the_onnx_model_hold_exactly_at_all_levels() {
+    for (model, cases) in
+        [("keras-qat-to-c/digits_qat.pb", 10), ("onnx-qdq-to-rust/digits_qdq.onnx", 11)]
+    {
+        let model = repository(&format!("examples/{model}"));
+        let golden = std::path::Path::new(&model).with_extension("golden.npz");
+        let golden = golden.to_str().expect("the repository's path is UTF-8");
+        let text = succeed(&["check", &model, "--golden", golden, "--all-levels"]);
+        let compared: Vec<&str> = text.lines().filter(|l| l.contains(" elements, ")).collect();
+        assert!(compared.len() >= cases && compared.len() % cases == 0, "{text}");
+        assert!(compared.iter().all(|l| l.contains(" elements, 0 differ")), "{text}");
     }
 }
