@@ -7,6 +7,24 @@ use crate::tflite::raw::RawOptions;
 use qcc_ir::dialect::nn::{self, IntFn};
 use qcc_ir::{DType, TensorType, Value};
 
+/// Runs of constant indices up to which slices are written instead of a gather.
+const MAX_RUNS: usize = 4;
+
+/// Numbers at equal distances: the first, the distance, how many.
+type Run = (u64, i64, u64);
+
+/// Indices as runs, from first to last.
+fn runs(all: &[i64]) -> Vec<Run> {
+    let (mut out, mut rest) = (Vec::new(), all);
+    while let Some(&first) = rest.first() {
+        let step = rest.get(1).map_or(0, |second| second - first);
+        let equal = rest.windows(2).take_while(|w| step != 0 && w[1] - w[0] == step).count();
+        out.push((first as u64, if equal == 0 { 1 } else { step }, equal as u64 + 1));
+        rest = &rest[equal + 1..];
+    }
+    out
+}
+
 impl Converter<'_> {
     /// Slices of x along `axis`, by number.
     fn taken(
@@ -24,9 +42,35 @@ impl Converter<'_> {
             if let Some(bad) = bad {
                 return Err(format!("index {bad} of {} slices", own[at]));
             }
+            let runs = runs(&all.to_i64_vec());
+            if (1..=MAX_RUNS).contains(&runs.len()) {
+                return self.sliced(node, (x, axis), indices, &runs);
+            }
         }
         let shape = [&own[..at], &self.shape(indices), &own[at + 1..]].concat();
         self.moved(node, nn::Gather { axis }, &[x, indices], &shape)
+    }
+
+    /// As `taken`, by slices.
+    fn sliced(
+        &mut self,
+        node: &Node,
+        (x, axis): (Value, u32),
+        indices: Value,
+        runs: &[Run],
+    ) -> Result<Value, String> {
+        let (own, at) = (self.shape(x), axis as usize);
+        let mut shape = own.clone();
+        let mut parts = Vec::new();
+        for &(first, by, n) in runs {
+            let (mut start, mut step) = (vec![0; own.len()], vec![1; own.len()]);
+            (start[at], step[at], shape[at]) = (first, by, n);
+            parts.push(self.moved(node, nn::Slice { start, step }, &[x], &shape)?);
+        }
+        shape[at] = runs.iter().map(|r| r.2).sum();
+        let y = if parts.len() == 1 { parts[0] } else { self.joined(node, &parts, axis, &shape)? };
+        let shape = [&own[..at], &self.shape(indices), &own[at + 1..]].concat();
+        if self.shape(y) == shape { Ok(y) } else { self.reshape_to(node, y, &shape) }
     }
 
     /// `f` of two tensors of integers; the result has the shape of the first.
@@ -175,4 +219,17 @@ pub fn select(c: &mut Converter, node: &Node) -> Result<(), String> {
     let ty = c.tensor_type(a).with_shape(&shape);
     let y = c.made(node, nn::Select {}, &[p, a, b], ty)?;
     c.bind(node, 0, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runs;
+
+    #[test]
+    fn indices_are_runs() {
+        assert_eq!(runs(&[2, 1, 0]), [(2, -1, 3)]);
+        assert_eq!(runs(&[0, 2, 4, 5, 9]), [(0, 2, 3), (5, 4, 2)]);
+        assert_eq!(runs(&[7, 7, 3]), [(7, 1, 1), (7, -4, 2)]);
+        assert_eq!(runs(&[]), []);
+    }
 }
