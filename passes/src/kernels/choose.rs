@@ -1,6 +1,6 @@
 //! Which kernel computes a convolution, and what it holds in registers: static heuristics.
 
-use super::conv::{Conv, Taps, Tile};
+use super::conv::{self, Conv, Taps, Tile};
 use super::conv_consts::exact_finish;
 use super::depthwise::Plan;
 use super::layer::Layer;
@@ -93,7 +93,7 @@ fn tile(conv: &Conv, machine: Machine) -> TileShape {
     let groups = conv.taps.all_groups();
     let cost = |&(pixels, vectors): &(u64, u64)| {
         let step = |v: u64| match conv.dot {
-            Dot::Flips => flips_step_cost(pixels, v, 8 * groups * lanes * v),
+            Dot::Flips => flips_step_cost([pixels, v], machine.registers, 8 * groups * lanes * v),
             _ => step_cost(pixels, v),
         };
         let panel = |v: u64| step(v) * groups + tile_cost(pixels, v);
@@ -128,9 +128,14 @@ fn step_cost(pixels: u64, vectors: u64) -> u64 {
 
 /// As [`step_cost`] for [`Dot::Flips`]: four instructions per product, four per cycle. The `bytes`
 /// of a panel come from the second-level cache if they do not fit the first, 32 a cycle.
-fn flips_step_cost(pixels: u64, vectors: u64, bytes: u64) -> u64 {
+fn flips_step_cost([pixels, vectors]: [u64; 2], registers: u32, bytes: u64) -> u64 {
     let stream = if bytes > WEIGHTS_IN_CACHE { 4 * vectors } else { 0 };
-    (2 * pixels * vectors).max(pixels + 2 * vectors).max(stream) + 1
+    let held = conv::holds_flips([pixels, vectors], registers);
+    let loads = pixels + vectors + if held { vectors } else { pixels * vectors };
+    // A single vector reads all pixels again for every few channels.
+    let again = if vectors == 1 { pixels / 4 } else { 0 };
+    let more = if pixels < vectors || held { 1 } else { 2 };
+    (2 * pixels * vectors).max(loads).max(stream) + more + again
 }
 
 /// A depthwise convolution that takes `merged` pixels of a row as one.

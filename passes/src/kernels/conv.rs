@@ -438,7 +438,9 @@ impl Conv {
         let pixel = |kb: &mut Kb, p: u64| kb.load_splat32(&at.x.at((p * at.pixel + byte) as i64));
         let flips = (self.dot == Dot::Flips).then(|| {
             let w = w.at((at.group / 2) as i64);
-            Flips::of(kb, &w, if self.holds_flips(at) { at.vectors } else { 0 })
+            let registers = if self.width == 64 { 32 } else { 16 };
+            let held = holds_flips([at.pixels, at.vectors], registers);
+            Flips::of(kb, &w, if held { at.vectors } else { 0 })
         });
         let mut product = |kb: &mut Kb, [p, v]: [u64; 2], x: Value, weight: Value| {
             let a = &mut acc[(p * at.vectors + v) as usize];
@@ -461,13 +463,6 @@ impl Conv {
                 (0..at.pixels).for_each(|p| product(kb, [p, v], pixels[p as usize], weight));
             }
         }
-    }
-
-    /// Do the flips of all vectors fit the registers beside the accumulators, the magnitudes, an
-    /// activation, two values on the way and ones?
-    fn holds_flips(&self, at: &Step) -> bool {
-        let registers = if self.width == 64 { 32 } else { 16 };
-        at.pixels >= at.vectors && at.pixels * at.vectors + 2 * at.vectors + 4 <= registers
     }
 
     fn products_i16(&self, kb: &mut Kb, at: &Step, w: &Addr, byte: u64, acc: &mut [Value]) {
@@ -568,6 +563,12 @@ impl Step {
     fn moved(&self, var: Var, x: u64, w: u64) -> Step {
         Step { x: var.of(&self.x, x), w: var.of(&self.w, w), ..self.clone() }
     }
+}
+
+/// Do the flips of all vectors of a step fit the registers beside accumulators, magnitudes, an
+/// activation, two values on the way and words of one?
+pub(super) fn holds_flips([pixels, vectors]: [u64; 2], registers: u32) -> bool {
+    pixels >= vectors && pixels * vectors + 2 * vectors + 4 <= u64::from(registers)
 }
 
 /// Stores the first `n` bytes of a vector.

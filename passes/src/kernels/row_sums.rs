@@ -116,8 +116,18 @@ impl RowSums {
     fn add_vector(&self, kb: &mut Kb, acc: Value, x: &Addr, mask: &Addr) -> Value {
         let bytes = kb.load_vec(DType::I8, x);
         let ones = kb.load_vec(DType::I8, mask);
-        let signs = if self.dot == Dot::U8S8 { DotSigns::U8S8 } else { DotSigns::S8S8 };
-        kb.dot4(signs, acc, bytes, ones)
+        match (self.dot, self.x.dtype) {
+            (Dot::U8S8, _) => kb.dot4(DotSigns::U8S8, acc, bytes, ones),
+            (Dot::Flips, dtype) => {
+                // Ones are unsigned or signed, as it suits the other factor.
+                let factors = if dtype == DType::I8 { [ones, bytes] } else { [bytes, ones] };
+                let pairs = kb.dot2_sat(factors[0], factors[1]);
+                let words = kb.vec(DType::I16);
+                let one = kb.int(words, 1);
+                kb.dot2(acc, pairs, one)
+            }
+            _ => kb.dot4(DotSigns::S8S8, acc, bytes, ones),
+        }
     }
 }
 
@@ -133,7 +143,7 @@ pub fn lower(site: &Site, op: &int::RowSums) -> Result<Vec<Call>, String> {
         _ => (rows_of(&x), rows_of(&y)),
     };
     let kernel = RowSums {
-        dot: site.machine.dot_for(x.dtype),
+        dot: site.machine.const_dot(x.dtype),
         x,
         y,
         window: op.window.map(u64::from),
