@@ -254,6 +254,21 @@ impl Converter<'_> {
     }
 }
 
+/// Extents multiplied, if a tensor may have as many elements. (Shapes with an extent of 0 may have
+/// any others.)
+fn product(all: &[u64]) -> Result<u64, String> {
+    let product = all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)).filter(|&p| p <= 1 << 31);
+    product.ok_or_else(|| format!("extents of {all:?}"))
+}
+
+/// Numbers that one constant made here may have.
+const MAX_NUMBERS: u64 = 1 << 24;
+
+/// Fails for a list of numbers too long to be made here.
+fn few(n: u64) -> Result<u64, String> {
+    if n <= MAX_NUMBERS { Ok(n) } else { Err(format!("a list of {n} numbers")) }
+}
+
 /// An element type in a message.
 fn say(elem: &Elem) -> String {
     let params = |q: &QuantType| match q.uniform() {
@@ -393,7 +408,7 @@ fn resize_nearest(c: &mut Converter, node: &Node) -> Result<(), String> {
 fn resize_both(c: &mut Converter, node: &Node, x: Value, shape: &[u64]) -> Result<(), String> {
     let mut y = x;
     for d in [1, 2] {
-        let (mut own, n) = (c.shape(y), shape[d]);
+        let (mut own, n) = (c.shape(y), few(shape[d])?);
         let last = own[d].saturating_sub(1);
         let scale = match n {
             1 => own[d] as f32,

@@ -2,6 +2,7 @@
 
 use super::super::{Converter, Node};
 use super::borders::pairs;
+use super::product;
 use crate::tflite::raw::{BlockOptions, RawOptions};
 use qcc_ir::Value;
 use qcc_ir::dialect::nn::{self, PadMode};
@@ -53,12 +54,6 @@ fn block(c: &Converter, node: &Node, rank: usize) -> Result<Vec<u64>, String> {
         return Err(format!("blocks of {all:?} in {rank} dimensions"));
     }
     Ok(all.into_iter().map(|b| b as u64).collect())
-}
-
-/// Extents multiplied, if the product is one that a tensor may have.
-fn product(all: &[u64]) -> Result<u64, String> {
-    let product = all.iter().try_fold(1u64, |a, &b| a.checked_mul(b)).filter(|&p| p < 1 << 31);
-    product.ok_or_else(|| format!("blocks of {all:?}"))
 }
 
 pub fn space_to_batch(c: &mut Converter, node: &Node) -> Result<(), String> {

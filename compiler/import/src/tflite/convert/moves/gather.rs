@@ -1,7 +1,7 @@
 //! Elements by their numbers, and one of two by truth values.
 
 use super::super::{Converter, Node};
-use super::say;
+use super::{few, product, say};
 use crate::shapes;
 use crate::tflite::raw::RawOptions;
 use qcc_ir::dialect::nn::{self, IntFn};
@@ -126,9 +126,9 @@ fn in_batches(
     (indices, dtype, batch): (Value, DType, usize),
 ) -> Result<Value, String> {
     let (own, picked) = (c.shape(x), c.shape(indices));
-    let product = |s: &[u64]| s.iter().product::<u64>();
-    let [outer, inner] = [product(&own[batch..axis]), product(&own[axis + 1..])];
-    let (batches, extent, picks) = (product(&own[..batch]), own[axis], product(&picked[batch..]));
+    let [outer, inner] = [product(&own[batch..axis])?, product(&own[axis + 1..])?];
+    let (batches, extent) = (few(product(&own[..batch])?)?, own[axis]);
+    let picks = product(&picked[batch..])?;
     let table = c.reshape_to(node, x, &[batches, outer, extent, inner])?;
     let table = c.transpose_by(node, table, &[0, 2, 1, 3])?;
     let table = c.reshape_to(node, table, &[batches * extent, outer * inner])?;
@@ -159,8 +159,7 @@ pub fn gather_nd(c: &mut Converter, node: &Node) -> Result<(), String> {
             return Err(format!("element {at:?} of shape {own:?}"));
         }
     }
-    let rows: u64 = own[..depth].iter().product();
-    let inner: u64 = own[depth..].iter().product();
+    let (rows, inner) = (product(&own[..depth])?, product(&own[depth..])?);
     let table = c.reshape_to(node, x, &[rows, inner])?;
     let flat = flattened(c, node, (indices, dtype), &own[..depth])?;
     let y = c.taken(node, (table, 0), flat)?;
@@ -176,25 +175,25 @@ fn flattened(
     own: &[u64],
 ) -> Result<Value, String> {
     let picked = c.shape(indices);
-    let n: u64 = picked[..picked.len() - 1].iter().product();
-    let mut sum = c.integers(node, &vec![0; n as usize], &[n], dtype);
+    let n = product(&picked[..picked.len() - 1])?;
     if own.is_empty() {
-        return Ok(sum);
+        return Ok(c.integers(node, &vec![0; few(n)? as usize], &[n], dtype));
     }
+    let mut sum = None;
     let table = c.reshape_to(node, indices, &[n, own.len() as u64])?;
     for d in 0..own.len() {
         let kind = nn::Slice { start: vec![0, d as u64], step: vec![1, 1] };
         let part = c.moved(node, kind, &[table], &[n, 1])?;
         let part = c.reshape_to(node, part, &[n])?;
-        let stride: u64 = own[d + 1..].iter().product();
+        let stride = product(&own[d + 1..])?;
         let stride = c.integers(node, &[stride as i64], &[1], dtype);
         let part = c.computed(node, IntFn::Mul, part, stride)?;
-        sum = match d {
-            0 => part,
-            _ => c.computed(node, IntFn::Add, sum, part)?,
+        sum = match sum {
+            None => Some(part),
+            Some(sum) => Some(c.computed(node, IntFn::Add, sum, part)?),
         };
     }
-    Ok(sum)
+    sum.ok_or_else(|| "indices of nothing".to_string())
 }
 
 /// SELECT takes a condition of the tensors' shape, of one element, or one per slice of their first

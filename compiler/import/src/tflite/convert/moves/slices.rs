@@ -66,7 +66,7 @@ pub fn slice(c: &mut Converter, node: &Node) -> Result<(), String> {
     let size = per_dimension(c, node, 2, own.len())?;
     let mut ranges = Vec::new();
     for (d, &n) in own.iter().enumerate() {
-        let len = if size[d] == -1 { n as i64 - begin[d] } else { size[d] };
+        let len = if size[d] == -1 { (n as i64).saturating_sub(begin[d]) } else { size[d] };
         let end = begin[d].checked_add(len);
         if begin[d] < 0 || len < 0 || end.is_none_or(|end| end > n as i64) {
             return Err(format!("{} elements from {} on of {n}", size[d], begin[d]));
