@@ -51,13 +51,15 @@ pub fn pairs(
     nest(kb, &all, &[x_at.clone(), y_at.clone()], &mut |kb, a| body(kb, &a[0], &a[1]));
 }
 
-/// Emits `body` for each row of two views of one shape: the row's extent, the bytes between its
-/// elements in x and y, and where it starts in them.
+/// A row's extent, and the bytes between its elements in x and y.
+pub type Row = (u64, [u64; 2]);
+
+/// Emits `body` for each row of two views of one shape, with where it starts in x and y.
 pub fn rows(
     kb: &mut Kb,
     (x, x_at): (&View, &Addr),
     (y, y_at): (&View, &Addr),
-    body: &mut dyn FnMut(&mut Kb, (u64, [u64; 2]), [&Addr; 2]),
+    body: &mut dyn FnMut(&mut Kb, Row, [&Addr; 2]),
 ) {
     let Some((&n, outer)) = x.shape.split_last() else { return };
     let last = outer.len();

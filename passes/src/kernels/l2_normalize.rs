@@ -43,7 +43,7 @@ impl Kernel for L2Normalize {
 }
 
 impl L2Normalize {
-    fn row(&self, kb: &mut Kb, (n, steps): (u64, [u64; 2]), [x, y]: [&Addr; 2]) {
+    fn row(&self, kb: &mut Kb, (n, steps): each::Row, [x, y]: [&Addr; 2]) {
         let difference = |kb: &mut Kb, at: &Addr| -> Value {
             load_minus(kb, self.x.dtype, at, self.zp[0], DType::I32)
         };

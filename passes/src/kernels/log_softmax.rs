@@ -48,7 +48,7 @@ impl Kernel for LogSoftmax {
 }
 
 impl LogSoftmax {
-    fn row(&self, kb: &mut Kb, (n, steps): (u64, [u64; 2]), [x, y]: [&Addr; 2]) {
+    fn row(&self, kb: &mut Kb, (n, steps): each::Row, [x, y]: [&Addr; 2]) {
         let code = |kb: &mut Kb, at: &Addr| load_wide(kb, self.x.dtype, at, DType::I32);
         let first = code(kb, x);
         let max = kb.fold(n, &[first], |kb, i, best| {

@@ -164,7 +164,7 @@ impl Converter<'_> {
         let OpKind::Core(core::Op::Const(c)) = self.func.kind(op) else { return None };
         let ty = self.tensor_type(v);
         let shape: Vec<usize> = ty.shape.iter().map(|&d| d as usize).collect();
-        Tensor::from_bytes(ty.storage(), shape, self.module.data[c.data].bytes.to_vec()).ok()
+        Tensor::from_bytes(ty.storage(), shape, &self.module.data[c.data].bytes).ok()
     }
 
     /// What an op of constants gives, if it is small enough to store.

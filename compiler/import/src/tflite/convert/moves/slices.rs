@@ -261,12 +261,11 @@ mod tests {
         }
     }
 
+    /// Ranges (start, step, length), and the shape that they leave.
+    type Taken = (Vec<(u64, i64, u64)>, Vec<u64>);
+
     /// What `[begin, end, stride]` in each range take of a tensor of shape `own`.
-    fn apply(
-        o: &StridedSliceOptions,
-        spec: &[[i64; 3]],
-        own: &[u64],
-    ) -> Result<(Vec<(u64, i64, u64)>, Vec<u64>), String> {
+    fn apply(o: &StridedSliceOptions, spec: &[[i64; 3]], own: &[u64]) -> Result<Taken, String> {
         let list = |k: usize| spec.iter().map(|r| r[k]).collect();
         let spec = Spec { o, begin: list(0), end: list(1), strides: list(2) };
         let (ranges, shape) = spec.apply(own)?;
