@@ -34,6 +34,14 @@ enum Unreadable {
 /// # Errors
 /// The file cannot be read, or is damaged.
 pub fn read_npz(path: &Path) -> Result<Arrays> {
+    read_npz_with(path, &|_| false)
+}
+
+/// As [`read_npz`], but an array that is `needed` must have an element type of tensors.
+///
+/// # Errors
+/// As [`read_npz`].
+pub fn read_npz_with(path: &Path, needed: &dyn Fn(&str) -> bool) -> Result<Arrays> {
     let fail = |what: String| Error::Input(format!("{}: {what}", path.display()));
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| fail(format!("not an npz file: {e}")))?;
@@ -48,7 +56,7 @@ pub fn read_npz(path: &Path) -> Result<Arrays> {
         left = left.checked_sub(n_bytes as u64).ok_or_else(too_many)?;
         match parse_npy(&bytes) {
             Ok(array) => drop(out.insert(name, array)),
-            Err(Unreadable::Type(_)) => {}
+            Err(Unreadable::Type(_)) if !needed(&name) => {}
             Err(e) => return Err(fail(format!("array '{name}': {e}"))),
         }
     }

@@ -77,6 +77,10 @@ fn targets_and_levels_are_checked() {
     );
     fail(1, &["C identifier"], &[&["compile", &digits(), "--symbol", "a-b"], &to[..]].concat());
     fail(1, &["--emit"], &["compile", &digits(), "-o", "digits.xyz"]);
+    let linux = ["--target", "x86_64-unknown-linux-gnu", "-o", "digits.dylib"];
+    fail(1, &["ends in .so"], &[&["compile", &digits()], &linux[..]].concat());
+    let windows = ["--target", "x86_64-pc-windows-msvc", "-o", "digits.so"];
+    fail(1, &["ends in .dll"], &[&["compile", &digits()], &windows[..]].concat());
 }
 
 #[test]

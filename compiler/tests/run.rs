@@ -4,6 +4,7 @@ mod common;
 use common::*;
 use qcc::Tensor;
 use qcc::npz::{npz_bytes, read_npz};
+use std::io::Write;
 
 #[test]
 fn run_takes_arrays_by_name_or_number_and_joins_slices() {
@@ -30,6 +31,16 @@ fn run_takes_arrays_by_name_or_number_and_joins_slices() {
     let text = s.fail(1, &["run", &model, "--inputs", "in.npz", "--output", "none.npz"]);
     assert!(text.contains("image") && text.contains("nosuch"), "{text}");
     assert!(!s.has("none.npz"));
+    // Elements that no tensor has, where an input should be.
+    let mut npz = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    npz.start_file("in0.npy", zip::write::SimpleFileOptions::default()).unwrap();
+    let header = "{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }\n";
+    let length = (header.len() as u16).to_le_bytes();
+    let npy = [&b"\x93NUMPY\x01\x00"[..], &length, header.as_bytes(), &[0; 8]].concat();
+    npz.write_all(&npy).unwrap();
+    s.file("in.npz", npz.finish().unwrap().into_inner());
+    let text = s.fail(1, &["run", &model, "--inputs", "in.npz"]);
+    assert!(text.contains("in0") && text.contains("c8"), "{text}");
 }
 
 #[test]

@@ -68,6 +68,9 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         None => from_extension(&args.output)?,
     };
     let triple = triple(args.target.as_deref())?;
+    if args.emit.is_none() && emit == Emit::Sharedlib {
+        check_library_name(&args.output, &triple)?;
+    }
     if let Some(f) = &args.features {
         let what = "single CPU features are not available yet; choose a level with --cpu";
         return Err(Error::Input(format!("--features {f}: {what}")));
@@ -114,6 +117,23 @@ fn from_extension(path: &Path) -> Result<Emit> {
             )));
         }
     })
+}
+
+/// A shared library is called what its system calls one.
+fn check_library_name(path: &Path, triple: &Triple) -> Result<()> {
+    let usual = match triple.operating_system {
+        OperatingSystem::Windows => "dll",
+        system if system.is_like_darwin() => "dylib",
+        _ => "so",
+    };
+    match path.extension().is_some_and(|e| e == usual) {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "{}: a shared library for {triple} ends in .{usual}; name it so, choose another \
+             --target, or say --emit sharedlib",
+            path.display()
+        ))),
+    }
 }
 
 /// A lowered model on its way to a file.

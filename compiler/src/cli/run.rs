@@ -74,7 +74,7 @@ fn first(t: &Tensor) -> String {
 /// One tensor per input of the model.
 fn given_inputs(args: &RunArgs, model: &Model) -> Result<Vec<Tensor>> {
     let mut arrays = match &args.inputs {
-        Some(path) => npz::read_npz(path)?,
+        Some(path) => npz::read_npz_with(path, &|name| position(model, name).is_some())?,
         None => Arrays::new(),
     };
     for pair in &args.input {
