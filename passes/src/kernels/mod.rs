@@ -214,7 +214,8 @@ impl Machine {
     /// What a CPU level offers.
     pub fn of(cpu: CpuLevel) -> Machine {
         let (dots, registers, fma, width): (&[Dot], _, _, _) = match cpu {
-            CpuLevel::X86Baseline | CpuLevel::X86V2 => (&[], 16, false, 16),
+            CpuLevel::X86Baseline => (&[], 16, false, 16),
+            CpuLevel::X86V2 => (&[Dot::Flips], 16, false, 16),
             CpuLevel::X86V3 => (&[Dot::Flips], 16, true, 32),
             CpuLevel::X86AvxVnni => (&[Dot::U8S8], 16, true, 32),
             CpuLevel::X86V4 => (&[Dot::Flips], 32, true, 64),
