@@ -12,7 +12,11 @@
 //! - Weights: symmetric int8, one scale per output channel, or one for all (`weights=per-tensor`). `auto`
 //!   measures: one scale where it costs less than 1 dB of signal to noise.
 //! - Biases: int32 (int64 where 16-bit activations need it) codes of scale s_x·s_w.
-//! - Constant operands of elementwise ops: their own range in the storage of the other operand.
+//! - Constant operands of sums, differences, products and quotients (`tflite` numerics): their own range in
+//!   the storage of the other operand. ONNX Runtime computes with such a constant in float32, so in `onnx`
+//!   numerics the op stays float, with the bits that it has there.
+//! - Constant factors of matrix products: their own range. Constants in a concatenation: likewise, or in
+//!   `onnx` numerics the parameters of the result, which is exact.
 //! - Results between quantized ops (`tflite` numerics): relu6 and relu_n1_to_1 end in their range; sums,
 //!   differences, products, concatenations, means and activations of quantized values end in the range that
 //!   interval arithmetic gives.

@@ -9,7 +9,7 @@ use qcc_ir::dialect::{
     nn::{Op, ReduceFn},
     quant,
 };
-use qcc_ir::{FuncId, Module, OpId, OpKind, Value};
+use qcc_ir::{FuncId, Module, Numerics, OpId, OpKind, Value};
 
 /// A float op in a quantized module.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,10 +139,21 @@ fn explain(r: &Rewriter, op: OpId, kind: &Op) -> (String, String) {
         let remedy = "give its output a range: a FakeQuant or QDQ pair behind it";
         return (format!("'{who}' reads its output unquantized"), remedy.to_string());
     }
+    if elementwise(kind) && r.m.numerics == Numerics::Onnx {
+        let is_const = |&&v: &&Value| crate::consts::is_const(r.f(), v);
+        if let Some(v) = r.f().operands(op).iter().find(is_const) {
+            let why = format!("its constant '{}' is not quantized", r.name_of(*v));
+            return (why, "give the constant a QDQ pair".into());
+        }
+    }
     text(
         "its types have no integer kernel",
         "the remarks of fuse-dqq for this node say which; 8-bit symmetric weights always do",
     )
+}
+
+fn elementwise(kind: &Op) -> bool {
+    matches!(kind, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_))
 }
 
 /// A float value that is neither a constant nor made of codes.

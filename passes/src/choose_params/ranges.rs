@@ -8,7 +8,7 @@ use crate::quant_params::Grid;
 use crate::rewriter::{Rewriter, act_of};
 use qcc_ir::dialect::nn::{Op, UnaryFn};
 use qcc_ir::dialect::quant::Act;
-use qcc_ir::{DType, Elem, OpId, QuantType, Value};
+use qcc_ir::{DType, Elem, Numerics, OpId, QuantType, Value};
 use std::sync::Arc;
 
 /// Smallest and largest number.
@@ -127,11 +127,7 @@ fn operand_range(r: &Rewriter, v: Value) -> Option<Range> {
 
 /// Constant float operands of an elementwise op or concatenation between quantized values.
 pub(super) fn constants(r: &mut Rewriter, op: OpId) -> bool {
-    let elementwise = matches!(
-        r.nn(op),
-        Some(Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::Concat(_) | Op::MatMul(_))
-    );
-    if !elementwise || !result_is_quantized(r, op) {
+    if !takes_codes(r, op) || !result_is_quantized(r, op) {
         return false;
     }
     let operands = r.f().operands(op).to_vec();
@@ -141,12 +137,30 @@ pub(super) fn constants(r: &mut Rewriter, op: OpId) -> bool {
     let mut changed = false;
     for (i, &v) in operands.iter().enumerate() {
         let Some(t) = r.const_tensor(v).filter(|t| t.dtype() == DType::F32) else { continue };
-        let Some(ty) = operand_range(r, v).and_then(|range| type_of_range(range, storage)) else {
-            continue;
-        };
+        let Some(ty) = type_of_constant(r, op, v, storage) else { continue };
         let codes = crate::quant_params::quantize(&t, &ty, r.m.numerics);
         replace_operand(r, op, i, (&codes, Elem::Quant(Arc::new(ty))));
         changed = true;
     }
     changed
+}
+
+/// May constants of `op` become codes? ONNX Runtime keeps a factor or a term that the model does not
+/// quantize in float32, between DequantizeLinear and QuantizeLinear; codes would be coarser.
+fn takes_codes(r: &Rewriter, op: OpId) -> bool {
+    match r.nn(op) {
+        Some(Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_)) => r.m.numerics == Numerics::TfLite,
+        Some(Op::Concat(_) | Op::MatMul(_)) => true,
+        _ => false,
+    }
+}
+
+/// Its own range; what ONNX concatenates is quantized as the whole is, which loses nothing.
+fn type_of_constant(r: &Rewriter, op: OpId, v: Value, storage: DType) -> Option<QuantType> {
+    if r.m.numerics == Numerics::Onnx && matches!(r.nn(op), Some(Op::Concat(_))) {
+        let quantize = *r.readers(r.result(op)).first()?;
+        let ty = r.quant_type(r.result(quantize)).filter(|q| q.uniform().is_some())?;
+        return Some(ty.as_ref().clone());
+    }
+    operand_range(r, v).and_then(|range| type_of_range(range, storage))
 }

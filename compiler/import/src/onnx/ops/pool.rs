@@ -85,7 +85,9 @@ fn average(c: &mut Converter, node: &Node) -> Result<(), String> {
     let s = c.shape(x);
     let window = g.kernel.map(|k| k as u32);
     let (stride, pad, act) = (g.stride, g.pad, Act::None);
-    let kind = nn::AvgPool2d { window, stride, pad, act, count_include_pad, by_columns: true };
+    // ONNX Runtime has two kernels: since opset 19 it adds row by row, before, columns first.
+    let by_columns = node.opset < 19;
+    let kind = nn::AvgPool2d { window, stride, pad, act, count_include_pad, by_columns };
     let y = c.emit_f32(kind, &[x], &[s[0], g.out[0], g.out[1], s[3]])?;
     let y = c.from_nhwc(y, spatial)?;
     c.done(node, y)
