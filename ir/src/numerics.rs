@@ -8,6 +8,7 @@
 //! reference kernels, LiteRT 2.3) and E (`onnx`: ONNX Runtime's).
 
 pub mod float;
+mod float_mean;
 mod functions;
 mod onnx;
 mod pointwise;

@@ -3,11 +3,11 @@
 //! The models of `tests/import/onnx` are made by its script; expected outputs lie beside them.
 //! `QCC_FUZZ_CASES` damaged files more are tried with that number.
 
-use qcc::Source;
+use qcc::{Compiler, Source};
 use qcc_import::ImportOptions;
 use qcc_ir::{Level, Numerics, interp};
 use qcc_runtime::Tensor;
-use qcc_tests::golden::root;
+use qcc_tests::golden::{root, run_jit, same};
 use qcc_tests::random::Random;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,23 @@ fn ops(source: &Source) -> Vec<&'static str> {
 fn convolutions_and_norms_of_channels_first() {
     run("conv_bn");
     run("conv_1d_transposed");
+}
+
+/// ONNX Runtime has two kernels for averages of float32, and QLinear kernels for 8-bit codes only.
+#[test]
+fn averages_are_added_in_the_order_of_onnx_runtime() {
+    for name in ["averages_17", "averages_21"] {
+        let path = folder().join(format!("{name}.onnx"));
+        let source = Source::read(&path, &ImportOptions::default()).expect("it imports");
+        let arrays = qcc::npz::read_npz(&path.with_extension("golden.npz")).expect("golden");
+        let all = |what: &str, n: usize| -> Vec<Tensor> {
+            (0..n).map(|i| arrays[&format!("case0_{what}{i}")].clone()).collect()
+        };
+        let (inputs, want) = (all("in", source.inputs.len()), all("out", source.outputs.len()));
+        let model = Compiler::new().compile(&source).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let got = run_jit(&model, &inputs).expect("it runs");
+        same(name, &got, &want).unwrap_or_else(|e| panic!("{e}"));
+    }
 }
 
 #[test]

@@ -335,7 +335,7 @@ dialect! { Nn;
         act: Act = Act::None,
         /// Divide by the size of the window, even at the border.
         count_include_pad: bool = false,
-        /// The sum of the sums of columns, as ONNX Runtime adds.
+        /// The sum of the sums of columns, as ONNX Runtime adds before opset 19.
         by_columns: bool = false,
     } pure;
     /// The mean over `axes`: sum / count.

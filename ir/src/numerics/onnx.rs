@@ -207,8 +207,17 @@ fn avg_pool(r: &mut Recipe, o: &quant::AvgPool2d) -> Result<(), String> {
     r.finish(kind, &[mean, scale, zp], o.act)
 }
 
-/// QLinearGlobalAveragePool.
+/// QLinearGlobalAveragePool; float32 where the codes are wider.
 fn mean(r: &mut Recipe, o: &quant::Mean) -> Result<(), String> {
+    if r.x(0).storage().size() > 1 {
+        match (r.x(0).shape.len(), o.axes.as_slice()) {
+            (4, &[rows, columns]) if columns == rows + 1 => {
+                r.image_mean_in_float([rows, columns]);
+            }
+            _ => r.in_float(nn::Mean { axes: o.axes.clone() }, Act::None)?,
+        }
+        return Ok(());
+    }
     let x = Recipe::affine(r.x(0), "the input")?;
     let y = Recipe::affine(r.y(), "the output")?;
     let count: u64 = o.axes.iter().map(|&a| r.x(0).shape[a as usize]).product();

@@ -82,7 +82,7 @@ impl Mean {
 /// Lowers `int.mean`.
 ///
 /// # Errors
-/// The output has a rank of its own and is not dense.
+/// The output has a shape of its own and is not dense.
 pub fn lower(site: &Site, op: &int::Mean) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
     check_output(&x, &y, &op.axes)?;

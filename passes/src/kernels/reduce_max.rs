@@ -143,7 +143,7 @@ const ROW_STEP: u64 = 16;
 /// Lowers `int.reduce_max`.
 ///
 /// # Errors
-/// The output has a rank of its own and is not dense.
+/// The output has a shape of its own and is not dense.
 pub fn lower(site: &Site, op: &int::ReduceMax) -> Result<Vec<Call>, String> {
     let (x, y) = (site.view(site.operand(0)), site.view(site.result()));
     check_output(&x, &y, &op.axes)?;

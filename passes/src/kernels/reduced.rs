@@ -19,8 +19,8 @@ pub struct Reduced {
 }
 
 impl Reduced {
-    /// The loops of `x` reduced along `axes`. `y` has x's rank, or the dimensions that are left; of
-    /// another shape it is dense.
+    /// The loops of `x` reduced along `axes`. `y` has x's rank and extents of 1 along them, or the
+    /// dimensions that are left; of another shape it is dense.
     pub fn new(x: &View, y: &View, axes: &[u32]) -> Reduced {
         let is_folded = |d: &usize| axes.contains(&(*d as u32));
         let all = 0..x.shape.len();
@@ -56,16 +56,29 @@ fn output_strides(
     (outer, inner): (&[usize], Option<usize>),
     shape: &[u64],
 ) -> (Vec<u64>, u64) {
-    if y.shape.len() == x.shape.len() {
+    let inner_extent = inner.map_or(1, |d| x.shape[d]);
+    if keeps_rank(x, y, |d| outer.contains(&d) || inner == Some(d)) {
         let step = inner.map_or(0, |d| y.strides[d]);
         return (outer.iter().map(|&d| y.strides[d]).collect(), step);
     }
-    if y.shape.len() == outer.len() + usize::from(inner.is_some()) {
+    if drops_axes(y, shape.iter().copied().chain(inner.map(|_| inner_extent))) {
         let (strides, step) = y.strides.split_at(outer.len());
         return (strides.to_vec(), step.first().copied().unwrap_or(0));
     }
     let size = y.dtype.size() as u64;
-    (dense(shape, inner.map_or(1, |d| x.shape[d]) * size), size)
+    (dense(shape, inner_extent * size), size)
+}
+
+/// Has y x's extents along the axes that are left, and 1 along the others? An image's mean with the
+/// channels first may be one with the channels last: four dimensions, but others.
+fn keeps_rank(x: &View, y: &View, is_left: impl Fn(usize) -> bool) -> bool {
+    let extent = |d: usize| if is_left(d) { x.shape[d] } else { 1 };
+    y.shape.len() == x.shape.len() && (0..x.shape.len()).all(|d| y.shape[d] == extent(d))
+}
+
+/// Has y the extents that are left, and no others?
+fn drops_axes(y: &View, left: impl Iterator<Item = u64>) -> bool {
+    left.eq(y.shape.iter().copied())
 }
 
 /// Strides of a dense tensor whose innermost elements are `unit` bytes apart.
@@ -82,11 +95,12 @@ fn dense(shape: &[u64], unit: u64) -> Vec<u64> {
 /// Whether [`Reduced::new`] can take `y`.
 ///
 /// # Errors
-/// It has a rank of its own and is not dense.
+/// It has a shape of its own and is not dense.
 pub fn check_output(x: &View, y: &View, axes: &[u32]) -> Result<(), String> {
-    let kept = x.shape.len() - axes.len();
-    match y.is_dense() || y.shape.len() == x.shape.len() || y.shape.len() == kept {
+    let is_left = |d: usize| !axes.contains(&(d as u32));
+    let left = (0..x.shape.len()).filter(|&d| is_left(d)).map(|d| x.shape[d]);
+    match y.is_dense() || keeps_rank(x, y, is_left) || drops_axes(y, left) {
         true => Ok(()),
-        false => Err("an output of another rank must be dense".into()),
+        false => Err("an output of another shape must be dense".into()),
     }
 }

@@ -3,7 +3,8 @@
 
     make_models.py            # needs: onnx, numpy
 
-NAME.onnx with NAME.golden.npz (case0_in{i}, case0_out{j}; outputs by onnx's reference evaluator);
+NAME.onnx with NAME.golden.npz (case0_in{i}, case0_out{j}; outputs by onnx's reference evaluator, or
+where the bits count by ONNX Runtime, whose module onnxruntime then is needed too);
 bad_NAME.onnx is refused.
 """
 import pathlib
@@ -105,6 +106,40 @@ def qdq():
     ]
     m = model(nodes, [("x", T.FLOAT, [1, 2, 5, 5])], [("y", T.FLOAT, [1, 5])], c, 19)
     write("qdq", m, real(1, 2, 5, 5))
+
+
+def averages(opset):
+    """Averages in float32, of 16-bit and of 8-bit codes with channels first; as ONNX Runtime adds."""
+    import onnxruntime as ort
+
+    r = np.random.default_rng(opset)
+    f = np.float32
+    c = dict(s=f(0.1), h=np.uint16(100), z=np.uint8(100), k=f(0.5))
+    nodes = [
+        h.make_node("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        h.make_node("DequantizeLinear", ["wide", "s", "h"], ["wf"]),
+        h.make_node("GlobalAveragePool", ["wf"], ["wm"]),
+        h.make_node("QuantizeLinear", ["wm", "s", "h"], ["wide_mean"]),
+        h.make_node("DequantizeLinear", ["narrow", "s", "z"], ["nf"]),
+        h.make_node("GlobalAveragePool", ["nf"], ["nm"]),
+        h.make_node("QuantizeLinear", ["nm", "k", "z"], ["narrow_mean"]),
+    ]
+    inputs = [("x", T.FLOAT, [1, 3, 6, 6]), ("wide", T.UINT16, [1, 48, 2, 3]), ("narrow", T.UINT8, [1, 48, 5, 5])]
+    outputs = [("y", T.FLOAT, None), ("wide_mean", T.UINT16, None), ("narrow_mean", T.UINT8, None)]
+    if opset < 21:  # no 16-bit codes
+        nodes, inputs, outputs = nodes[:1], inputs[:1], outputs[:1]
+    m = model(nodes, inputs, outputs, c if opset >= 21 else {}, opset)
+    m.ir_version = 10
+    feeds = [r.uniform(-1, 1, (1, 3, 6, 6)).astype(f), r.integers(0, 40, (1, 48, 2, 3)).astype(np.uint16),
+             r.integers(0, 256, (1, 48, 5, 5)).astype(np.uint8)][: len(inputs)]
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(m.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    outs = session.run(None, {i[0]: x for i, x in zip(inputs, feeds)})
+    arrays = {f"case0_in{i}": x for i, x in enumerate(feeds)}
+    arrays |= {f"case0_out{j}": y for j, y in enumerate(outs)}
+    np.savez_compressed(HERE / f"averages_{opset}.golden.npz", **arrays)
+    onnx.save(m, HERE / f"averages_{opset}.onnx")
 
 
 def function():
@@ -251,3 +286,5 @@ if __name__ == "__main__":
     einsum()
     masks()
     branches()
+    averages(17)
+    averages(21)
