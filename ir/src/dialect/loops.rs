@@ -171,6 +171,8 @@ dialect! { Loop;
     Add "loop.add" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
     /// a − b
     Sub "loop.sub" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
+    /// a − b of signed bytes, saturated
+    SubSat "loop.sub_sat" (a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
     /// a · b, low half
     Mul "loop.mul" (a: one Lanes, b: one Lanes) -> (y: one Lanes) {} pure;
     /// bitwise and
@@ -269,6 +271,9 @@ dialect! { Loop;
     } pure;
     /// acc[i] + a[2i]·b[2i] + a[2i+1]·b[2i+1]: i32 lanes from signed i16.
     Dot2 "loop.dot2" (acc: one Vector, a: one Vector, b: one Vector) -> (y: one Vector) {} pure;
+    /// table[i mod 16] for each byte i of `indices` below 128, else 0; table and result within the same
+    /// 128 bits.
+    Pick16 "loop.pick16" (table: one Vector, indices: one Vector) -> (y: one Vector) {} pure;
     /// a[2i]·b[2i] + a[2i+1]·b[2i+1], saturated to signed i16: i16 lanes from bytes, a unsigned and
     /// b signed. No sum saturates where each pair of a adds up to at most 256.
     Dot2Sat "loop.dot2_sat" (a: one Vector, b: one Vector) -> (y: one Vector) {} pure;

@@ -178,6 +178,7 @@ fn integer(op: &Op, a: &Lanes, b: &Lanes, ty: Ty) -> Option<Lanes> {
     match op {
         Op::Add(_) => one(&|i| a.u(i).wrapping_add(b.u(i))),
         Op::Sub(_) => one(&|i| a.u(i).wrapping_sub(b.u(i))),
+        Op::SubSat(_) => one(&|i| (a.s(i) - b.s(i)).clamp(-128, 127) as u64),
         Op::Mul(_) => one(&|i| a.u(i).wrapping_mul(b.u(i))),
         Op::And(_) => one(&|i| a.u(i) & b.u(i)),
         Op::Or(_) => one(&|i| a.u(i) | b.u(i)),
@@ -245,6 +246,11 @@ fn shuffles(op: &Op, a: &Lanes, b: &Lanes, ty: Ty) -> Option<Lanes> {
         Op::Dot2Sat(_) => {
             let sum = |i: usize| (2 * i..2 * i + 2).map(|j| a.u(j) as i64 * b.s(j)).sum::<i64>();
             Some(Lanes::build(ty, |i| sum(i).clamp(i16::MIN.into(), i16::MAX.into()) as u64))
+        }
+        Op::Pick16(_) => {
+            let entry = |i: usize| a.u(i / 16 * 16 + b.u(i) as usize % 16);
+            let pick = |i| if b.s(i) < 0 { 0 } else { entry(i) };
+            Some(Lanes::build(ty, pick))
         }
         Op::UnpackLow(_) => Some(interleave(a, b, ty, 0)),
         Op::UnpackHigh(_) => Some(interleave(a, b, ty, half)),

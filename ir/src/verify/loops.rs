@@ -61,6 +61,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("shuffle_c1", "a, b and the result have one type; the mask has 16 numbers below 32"),
     ("dot4_c1", "acc and the result are i32, a and b four times as many i8"),
     ("dot2_c1", "acc and the result are i32, a and b twice as many i16"),
+    ("bytes_c1", "sub_sat and pick16: a, b and y are vectors of i8"),
     ("dot2_sat_c1", "the result is i16, a and b twice as many i8"),
     ("scratch_c1", "a kernel's own buffer has bytes and no slack, is not const, is made once"),
     ("tile_dot_c1", "acc and the result have one type, with a's rows and b's bytes per row"),
@@ -190,6 +191,9 @@ fn conversion(c: &mut OpCheck, op: &Op) {
         Compact(o) => ("compact_c1", matches!(o.bytes, 4 | 8) && from == to),
         Dot4(_) => ("dot4_c1", dot(c, I8, 4)),
         Dot2(_) => ("dot2_c1", dot(c, I16, 2)),
+        SubSat(_) | Pick16(_) => {
+            ("bytes_c1", from.0 == I8 && from.1 >= 16 && operand(c, 1) == from && to == from)
+        }
         Dot2Sat(_) => {
             let bytes = from.0 == I8 && operand(c, 1) == from;
             ("dot2_sat_c1", bytes && to.0 == I16 && from.1 == 2 * to.1)

@@ -278,7 +278,9 @@ impl Kb {
     binary! {
         /// a + b
         add Add, /// a − b
-        sub Sub, /// a · b
+        sub Sub, /// a − b of signed bytes, saturated
+        sub_sat SubSat, /// a[b] of 16 bytes, 0 where b is 128 and above
+        pick16 Pick16, /// a · b
         mul Mul, /// a & b
         and And, /// a | b
         or Or, /// a ^ b

@@ -181,6 +181,8 @@ pub struct Machine {
     pub width: u64,
     /// Matrices of bytes in tile registers.
     pub amx: bool,
+    /// One instruction to look up 16 bytes.
+    pub picks_bytes: bool,
 }
 
 /// How 8-bit products are summed.
@@ -224,7 +226,8 @@ impl Machine {
             CpuLevel::A64Dotprod => (&[Dot::S8S8], 32, true, 16),
             CpuLevel::A64I8mm => (&[Dot::S8S8, Dot::U8S8], 32, true, 16),
         };
-        Machine { dots, registers, fma, width, amx: cpu == CpuLevel::X86Amx }
+        let (amx, picks_bytes) = (cpu == CpuLevel::X86Amx, cpu != CpuLevel::X86Baseline);
+        Machine { dots, registers, fma, width, amx, picks_bytes }
     }
     /// The same CPU with vectors of 128 bits only; on x86 those have 16 registers.
     pub fn narrow(self) -> Machine {

@@ -295,7 +295,8 @@ impl Copy {
 impl Lut {
     /// Splits the outermost dimension that is large enough.
     pub(super) fn parts(&self, tasks: Tasks) -> Vec<Part> {
-        pairwise((&self.x, &self.y), tasks, |x, y| Lut { x, y }, |x, y| vec![x, 0, y])
+        let part = |x, y| Lut { x, y, ..*self };
+        pairwise((&self.x, &self.y), tasks, part, |x, y| vec![x, 0, y])
     }
 }
 

@@ -191,6 +191,8 @@ impl Walk<'_> {
             }
             Op::Dot4(s) => self.dot4(s.signs, arg[0], arg[1], arg[2]),
             Op::Dot2(_) => self.dot2(arg[0], arg[1], arg[2]),
+            Op::SubSat(_) => self.b.ins().ssub_sat(arg[0], arg[1]),
+            Op::Pick16(_) => self.pick16(arg[0], arg[1]),
             Op::Dot2Sat(_) if self.features.pair_sums => self.b.ins().x86_pmaddubsw(arg[1], arg[0]),
             Op::Dot2Sat(_) => self.dot2_sat(arg[0], arg[1]),
             Op::For(_)
@@ -368,6 +370,41 @@ impl Walk<'_> {
         let low = self.b.ins().swiden_low(v);
         let high = self.b.ins().swiden_high(v);
         self.b.ins().iadd_pairwise(low, high)
+    }
+
+    /// `pshufb`; `tbl`, which wants indices of 16 and above where the result is 0.
+    fn pick16(&mut self, table: clif::Value, indices: clif::Value) -> clif::Value {
+        match self.arch {
+            Arch::X86_64 if self.features.any_shuffle => self.b.ins().x86_pshufb(table, indices),
+            Arch::X86_64 => self.pick16_in_memory(table, indices),
+            Arch::Aarch64 => {
+                let kept = self.b.ins().iconst(types::I8, 0x8F);
+                let kept = self.b.ins().splat(types::I8X16, kept);
+                let indices = self.b.ins().band(indices, kept);
+                self.b.ins().swizzle(table, indices)
+            }
+        }
+    }
+
+    /// Byte by byte, without `pshufb`.
+    fn pick16_in_memory(&mut self, table: clif::Value, indices: clif::Value) -> clif::Value {
+        let slot = clif::StackSlotData::new(clif::StackSlotKind::ExplicitSlot, 16, 4);
+        let (from, to) =
+            (self.b.create_sized_stack_slot(slot.clone()), self.b.create_sized_stack_slot(slot));
+        self.b.ins().stack_store(types::I64, table, from, 0);
+        let base = self.b.ins().stack_addr(types::I64, from, 0);
+        for i in 0..16 {
+            let index = self.b.ins().extractlane(indices, i);
+            let wide = self.b.ins().uextend(types::I64, index);
+            let low = self.b.ins().band_imm_u(wide, 15);
+            let at = self.b.ins().iadd(base, low);
+            let byte = self.b.ins().load(types::I8, flags(), at, 0);
+            // All bits where bit 7 of the index is not set.
+            let sign = self.b.ins().sshr_imm_u(index, 7);
+            let byte = self.b.ins().band_not(byte, sign);
+            self.b.ins().stack_store(types::I64, byte, to, i32::from(i));
+        }
+        self.b.ins().stack_load(types::I64, types::I8X16, to, 0)
     }
 
     /// Unsigned a, signed b: products fit i16, their sums are narrowed from i32.

@@ -52,6 +52,10 @@ forms! {
         VEX_Vpsubb_xmm_xmm_xmmm128 VEX_Vpsubb_ymm_ymm_ymmm256
         EVEX_Vpsubb_xmm_k1z_xmm_xmmm128 EVEX_Vpsubb_ymm_k1z_ymm_ymmm256
         EVEX_Vpsubb_zmm_k1z_zmm_zmmm512;
+    PSUBSB 0
+        VEX_Vpsubsb_xmm_xmm_xmmm128 VEX_Vpsubsb_ymm_ymm_ymmm256
+        EVEX_Vpsubsb_xmm_k1z_xmm_xmmm128 EVEX_Vpsubsb_ymm_k1z_ymm_ymmm256
+        EVEX_Vpsubsb_zmm_k1z_zmm_zmmm512;
     PSUBW 0
         VEX_Vpsubw_xmm_xmm_xmmm128 VEX_Vpsubw_ymm_ymm_ymmm256
         EVEX_Vpsubw_xmm_k1z_xmm_xmmm128 EVEX_Vpsubw_ymm_k1z_ymm_ymmm256

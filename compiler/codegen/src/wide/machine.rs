@@ -123,6 +123,8 @@ pub(super) fn single(m: Machine, op: &Op, elem: DType, scalar: bool) -> Option<(
         Op::PackS(_) => ints([Some(PACKSSWB), Some(PACKSSDW), None, None], Second),
         Op::PackU(_) => ints([Some(PACKUSWB), Some(PACKUSDW), None, None], Second),
         Op::Dot2Sat(_) => Some((PMADDUBSW, Second)),
+        Op::SubSat(_) => Some((PSUBSB, Second)),
+        Op::Pick16(_) => Some((PSHUFB, Second)),
         Op::UnpackLow(_) => ints([PUNPCKLBW, PUNPCKLWD, PUNPCKLDQ, PUNPCKLQDQ].map(Some), Second),
         Op::UnpackHigh(_) => ints([PUNPCKHBW, PUNPCKHWD, PUNPCKHDQ, PUNPCKHQDQ].map(Some), Second),
         _ => None,

@@ -202,6 +202,8 @@ pub fn cases(fma: bool, width: usize) -> Vec<Case> {
     }
     add("dot2", "", &[int_vectors[2], int_vectors[1], int_vectors[1]], int_vectors[2]);
     add("dot2_sat", "", &[int_vectors[0], int_vectors[0]], int_vectors[1]);
+    add("sub_sat", "", &[int_vectors[0], int_vectors[0]], int_vectors[0]);
+    add("pick16", "", &[int_vectors[0], int_vectors[0]], int_vectors[0]);
     any_float(&mut all, floats);
     all
 }
