@@ -86,6 +86,7 @@ fn pointwise(machine: Machine, k: u64, (pixels, vectors): (u64, u64)) -> Conv {
         width: machine.width,
         finish: finish(),
         row_sums: None,
+        residual: None,
         panels_inside: true,
     }
 }

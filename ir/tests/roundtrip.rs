@@ -38,6 +38,10 @@ fn attr_for(spec: &AttrSpec, data: DataId, dims: usize) -> Attr {
         "dtype" => Attr::Word("i16".to_string()),
         "kernel" => Attr::Str("blocks 512 2x4 of 3".to_string()),
         "forms" => Attr::Str("relu_fma:64 exact:96".to_string()),
+        "epilogue" => Attr::Str(
+            "int.add_float(conv, residual) a_scale=0.5 b_scale=-2.0 offset=1e-7 lo=0 hi=9"
+                .to_string(),
+        ),
         t if t.ends_with("; N]") => Attr::Ints((0..count as i64).map(|i| i + 7).collect()),
         t if t.starts_with('[') => Attr::Ints(vec![3, 5]),
         t if ["i32", "i64", "u32", "u64"].contains(&t) => Attr::Int(6),

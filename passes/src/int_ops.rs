@@ -2,7 +2,7 @@
 //! output clamp of every op that has one.
 
 use crate::consts::Const;
-use qcc_ir::dialect::int::{ConvKernel, Op, ProvenForms, Rescale};
+use qcc_ir::dialect::int::{ConvKernel, Epilogue, Op, ProvenForms, Rescale};
 use qcc_ir::dialect::nn;
 use qcc_ir::{DType, Func, OpId, OpKind, Value};
 
@@ -183,13 +183,18 @@ pub mod conv_operand {
     pub const ROW_SUMS: usize = 5;
     /// Constants of proven forms of requantization, if present.
     pub const PROVEN: usize = 6;
+    /// The other operand of an epilogue's sum, if present.
+    pub const RESIDUAL: usize = 7;
 }
 
 /// `lo` and `hi` of an op that ends with y = min(max(…, lo), hi).
 pub fn bounds_mut(kind: &mut OpKind) -> Option<(&mut i32, &mut i32)> {
     let OpKind::Int(op) = kind else { return None };
     match op {
-        Op::Conv2d(o) => Some((&mut o.lo, &mut o.hi)),
+        Op::Conv2d(o) => Some(match &mut o.epilogue {
+            Epilogue::Sum(sum) => sum.sum.bounds_mut(),
+            Epilogue::None => (&mut o.lo, &mut o.hi),
+        }),
         Op::DepthwiseConv2d(o) => Some((&mut o.lo, &mut o.hi)),
         Op::FullyConnected(o) => Some((&mut o.lo, &mut o.hi)),
         Op::Add(o) => Some((&mut o.lo, &mut o.hi)),

@@ -36,6 +36,7 @@ pub mod fold_zero_points;
 pub mod fuse_clamp;
 pub mod fuse_dqq;
 pub mod fuse_luts;
+pub mod fuse_residual_add;
 pub mod int_ops;
 pub mod islands;
 pub mod kernels;

@@ -12,20 +12,21 @@
 //! both sides of every step. A block of channels (what one tile of the op's kernel holds) gets the
 //! cheapest form that is proven on all of them, with constants per channel in a new operand; blocks
 //! that have none keep the reference's arithmetic (`exact`). An op in which that would change more
-//! than a few times gets one form. `int.add` gets constants that agree on all pairs of codes.
+//! than a few times gets one form. `int.add`, and an
+//! epilogue with its arithmetic, gets constants that agree on all pairs of codes.
 
 mod add;
 mod conv;
 
 use crate::consts::insert_const;
-use crate::int_ops::{conv_notes_mut, conv_operand};
+use crate::int_ops::{conv_notes_mut, conv_operand, dtype_of};
 use crate::kernels::Machine;
 use crate::kernels::layer::Layer;
 use crate::kernels::site::Site;
 use crate::{Diagnostics, Drift, LevelSet, Pass, PassContext};
 use conv::Proof;
 use qcc_ir::dialect::OpKind;
-use qcc_ir::dialect::int::{self, ConvKernel, Op};
+use qcc_ir::dialect::int::{self, ConvKernel, Epilogue, Op, Sum};
 use qcc_ir::{DType, FuncId, Level, Module, OpId};
 use qcc_runtime::Tensor;
 
@@ -51,6 +52,8 @@ fn run(m: &mut Module, ctx: &mut PassContext) -> Result<(), Diagnostics> {
                 message.into_iter().for_each(|text| ctx.remark(m, loc, text));
                 continue;
             }
+            let message = prove_epilogue(m, (func, op));
+            message.into_iter().for_each(|text| ctx.remark(m, loc, text));
             let site = Site::new(m, &m.funcs[func], op, machine);
             let proof = match Layer::of(&site) {
                 Ok(Some(layer)) if vectors(&layer) => conv::prove(&site, &layer),
@@ -83,7 +86,11 @@ fn store(m: &mut Module, (func, op): (FuncId, OpId), proof: &Proof) {
         let none = Tensor::zeros(DType::I32, [0]);
         operands.push(insert_const(m, func, op, (shift, "_none"), &none));
     }
-    operands.push(insert_const(m, func, op, (shift, "_proven"), &proof.constants));
+    let proven = insert_const(m, func, op, (shift, "_proven"), &proof.constants);
+    match operands.get_mut(conv_operand::PROVEN) {
+        Some(none) => *none = proven,
+        None => operands.push(proven),
+    }
     m.funcs[func].set_operands(op, &operands);
 }
 
@@ -97,14 +104,32 @@ fn prove_add(m: &mut Module, (func, op): (FuncId, OpId), sum: int::Add) -> Optio
     if [a, b, y].iter().any(|d| d.size() != 1) || sum.a_scale != 0.0 {
         return None;
     }
-    let Some(proven) = add::prove(&sum, a, b) else {
-        return Some("no float form proven on all pairs of codes, scalar integers instead".into());
+    let mut sum = sum;
+    let text = prove_sum(&mut sum, a, b);
+    *f.kind_mut(op) = OpKind::from(sum);
+    Some(text)
+}
+
+/// What there is to say of the sum that a convolution's codes become part of.
+fn prove_epilogue(m: &mut Module, (func, op): (FuncId, OpId)) -> Option<String> {
+    let f = &mut m.funcs[func];
+    let residual = f.operands(op).get(conv_operand::RESIDUAL).and_then(|&v| dtype_of(f, v));
+    let OpKind::Int(Op::Conv2d(conv)) = f.kind_mut(op) else { return None };
+    let types = [Epilogue::codes_type(conv.lo, conv.hi)?, residual?];
+    let Epilogue::Sum(epilogue) = &mut conv.epilogue else { return None };
+    let [a, b] = if epilogue.conv_is_b { [types[1], types[0]] } else { types };
+    match &mut epilogue.sum {
+        Sum::Add(sum) if sum.a_scale == 0.0 => Some(prove_sum(sum, a, b)),
+        _ => None,
+    }
+}
+
+/// Gives a sum of 8-bit codes its float form if one is proven.
+fn prove_sum(sum: &mut int::Add, a: DType, b: DType) -> String {
+    let Some(proven) = add::prove(sum, a, b) else {
+        return "no float form proven on all pairs of codes, scalar integers instead".into();
     };
-    *f.kind_mut(op) = OpKind::from(int::Add {
-        a_scale: proven.scales[0],
-        b_scale: proven.scales[1],
-        epsilon: proven.epsilon,
-        ..sum
-    });
-    Some("a float form proven on all pairs of codes".into())
+    [sum.a_scale, sum.b_scale] = proven.scales;
+    sum.epsilon = proven.epsilon;
+    "a float form proven on all pairs of codes".into()
 }

@@ -27,6 +27,7 @@ pub fn all_passes() -> Vec<&'static Pass> {
         &crate::check_accumulators::PASS,
         &crate::expand_float::PASS,
         &crate::expand_padding::PASS,
+        &crate::fuse_residual_add::PASS,
         &crate::stage_inputs::PASS,
         &crate::alias_views::PASS,
         &crate::plan_memory::PASS,
@@ -50,7 +51,7 @@ pub const PIPELINES: &[(&str, &str)] = &[
     (
         "place-int",
         "choose-signedness,fold-identity-lut,fold-zero-points,fuse-clamp,fuse-luts,check-accumulators,expand-float,\
-         expand-padding,cse,dce,stage-inputs,alias-views,plan-memory",
+         expand-padding,cse,dce,fuse-residual-add,stage-inputs,alias-views,plan-memory",
     ),
     ("kernels", "select-kernels,prove-rescale,lower-int-to-loop,pack-weights,prove-bounds"),
 ];

@@ -169,6 +169,7 @@ impl TestModule {
             hi,
             kernel: Default::default(),
             forms: Default::default(),
+            epilogue: Default::default(),
         };
         set(&mut op);
         self.push(op, &[x, w, b, mult, shift], Type::tensor(shape, self.dtype(x)))

@@ -148,6 +148,39 @@ pub fn for_tiles(seed: u64) -> Module {
     module
 }
 
+/// Convolutions whose codes are added to another value of their shape, before or behind it.
+pub fn residuals(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let dtype = random.pick(&[DType::I8, DType::U8]);
+    let row = random.pick(&[1, 3, 7, 8, 13, 16, 29]);
+    let shape = [random.range(1, 2) as u64, random.size(6), row, random.pick(&[3, 8, 16, 36])];
+    let numerics = random.pick(&[Numerics::TfLite, Numerics::Onnx]);
+    let mut module = Module::new("random", Level::Quant, numerics);
+    let x = quantized(&shape, &activation(&mut random, dtype));
+    let b = Builder::add_func(&mut module, "main", FuncKind::Main, &[x]);
+    let x = b.param(0);
+    let mut g = Graph { random, b, values: vec![x], dtype, numerics };
+    let outputs = g.random.pick(&[3, 4, 16, 20, 33, 48, 64, 80, 100]);
+    for _ in 0..g.random.range(1, 2) {
+        let (x, first) = (g.some_value(), *g.values.last().expect("the input at least"));
+        let residual = if g.random.one_in(3) { first } else { g.same_conv(x, outputs) };
+        let n = *g.shape(residual).last().expect("rank 4");
+        let codes = g.same_conv(x, n);
+        let act = g.act();
+        let y = quantized(&g.shape(codes), &g.activation());
+        let operands = if g.random.one_in(2) { [codes, residual] } else { [residual, codes] };
+        g.push(Add { act, pot_scale_int16: false }, &operands, y);
+    }
+    let sum = *g.values.last().expect("a sum");
+    if g.random.one_in(2) {
+        let groups = 1;
+        g.conv_of(sum, groups, 16);
+    }
+    let last = *g.values.last().expect("a sum");
+    g.b.ret(&[last]);
+    module
+}
+
 struct Graph<'m> {
     random: Random,
     b: Builder<'m>,
@@ -315,6 +348,19 @@ impl Graph<'_> {
         let act = self.act();
         let y = quantized(&[s[0], rows, columns, outputs], &self.activation());
         self.push(Conv2d { stride, dilation, pad, groups: groups as u32, act }, &operands, y);
+    }
+    /// A convolution that keeps the image's extents.
+    fn same_conv(&mut self, x: Value, outputs: u64) -> Value {
+        let mut shape = self.shape(x);
+        let k = self.random.pick(&[1, 1, 3]);
+        let w = self.weights(&[outputs, k, k, shape[3]], 0, Zero::InTheMiddle);
+        let operands = self.layer(x, w, outputs);
+        let act = self.act();
+        shape[3] = outputs;
+        let y = quantized(&shape, &self.activation());
+        let (stride, dilation, pad) = ([1; 2], [1; 2], [k as u32 / 2; 4]);
+        self.push(Conv2d { stride, dilation, pad, groups: 1, act }, &operands, y);
+        *self.values.last().expect("it was pushed")
     }
     fn kernel(&mut self) -> [u64; 2] {
         let k = self.random.pick(&[1, 1, 2, 3, 3, 5]);

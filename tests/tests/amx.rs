@@ -17,7 +17,7 @@ use qcc_codegen::Target;
 use qcc_codegen::jit::{JitOptions, JitProgram};
 use qcc_runtime::cpu::CpuLevel;
 use qcc_tests::golden::{Case, Example, for_all, own_examples, run_program, same, shared_examples};
-use qcc_tests::random::{Random, for_tiles, graph};
+use qcc_tests::random::{Random, for_tiles, graph, residuals};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const LEVEL: CpuLevel = CpuLevel::X86Amx;
@@ -145,6 +145,20 @@ fn random_graphs_are_what_the_interpreter_computes() {
     for_all(&graphs(40), |&seed| {
         compare(graph(seed), seed).map(drop).map_err(|e| format!("seed {seed}: {e}"))
     });
+}
+
+#[test]
+fn random_residuals_are_what_the_interpreter_computes() {
+    if !amx::available() {
+        return;
+    }
+    let (all, tiles) = (graphs(40), AtomicUsize::new(0));
+    for_all(&all, |&seed| {
+        let n = compare(residuals(seed), seed).map_err(|e| format!("seed {seed}: {e}"))?;
+        tiles.fetch_add(n, Ordering::Relaxed);
+        Ok(())
+    });
+    assert!(tiles.into_inner() > 0, "no kernels with tiles in {} graphs", all.len());
 }
 
 /// The interpreter executes tiles too: the kernels' logic is tested without emitting code.

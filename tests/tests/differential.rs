@@ -9,7 +9,7 @@ use qcc::{Compiler, Cpu, Source};
 use qcc_runtime::Tensor;
 use qcc_runtime::cpu::{CpuLevel, levels_of_host};
 use qcc_tests::golden::{for_all, run_jit, same};
-use qcc_tests::random::{Random, few_channels, graph};
+use qcc_tests::random::{Random, few_channels, graph, residuals};
 
 fn env(name: &str, otherwise: u64) -> u64 {
     let Ok(value) = std::env::var(name) else { return otherwise };
@@ -83,4 +83,23 @@ fn rows_of_few_channels_mean_the_same_everywhere() {
     for_all(&(1..=24).collect::<Vec<u64>>(), |&seed| {
         check_module(few_channels(seed), seed).map_err(|e| format!("seed {seed}: {e}"))
     });
+}
+
+#[test]
+fn residuals_mean_the_same_everywhere() {
+    let first = env("QCC_DIFF_SEED", 1);
+    let seeds: Vec<u64> = (first..first + env("QCC_DIFF_GRAPHS", 48)).collect();
+    for_all(&seeds, |&seed| {
+        check_module(residuals(seed), seed).map_err(|e| format!("seed {seed}: {e}"))
+    });
+    let added: usize = seeds.iter().map(|&seed| kernels_that_add(seed)).sum();
+    assert!(added >= seeds.len() / 2, "{added} convolutions add in {} graphs", seeds.len());
+}
+
+/// How many kernels of a graph are convolutions that add a residual.
+fn kernels_that_add(seed: u64) -> usize {
+    let source = Source::from_module(residuals(seed), "random").expect("a valid graph");
+    let compiler = Compiler::new().cpu(Cpu::level(CpuLevel::X86V2));
+    let module = compiler.lower(&source).expect("a graph that compiles").module;
+    module.funcs.values().filter(|f| f.name.contains("_conv2d_add_")).count()
 }

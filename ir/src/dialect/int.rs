@@ -5,6 +5,7 @@
 //! and defined in `qcc_runtime::fixedpoint`. `mult` and `shift` have one element per output
 //! channel or one for all; with `f64` and `f32_even`, `shift` is empty.
 
+pub use super::epilogue::{Epilogue, ResidualSum, Sum};
 pub use super::kernel_choice::{ConvKernel, ProvenForm, ProvenForms, TileShape};
 use super::*;
 use crate::attr_enum;
@@ -79,9 +80,14 @@ dialect! { Int;
     /// image reads the code `pad_value`. `row_sums` of no elements are none.
     ///
     /// `forms` say how kernels may requantize: with each channel's scale and offset in `proven`
-    /// (f64 `[O,2]`) they give the same code on every accumulator that can occur.
+    /// (f64 `[O,2]`) they give the same code on every accumulator that can occur; `proven` of no
+    /// elements is none.
+    ///
+    /// With an `epilogue`, those codes (8 bits, from `lo` to `hi`) and `residual`, of y's shape, are
+    /// the operands of a sum, and y is its result.
     Conv2d in Box "int.conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,
-        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor)
+        mult: one Tensor, shift: one IntTensor, row_sums: opt IntTensor, proven: opt Tensor,
+        residual: opt IntTensor)
         -> (y: one IntTensor) {
         stride: [u32; 2] = [1, 1],
         dilation: [u32; 2] = [1, 1],
@@ -99,6 +105,8 @@ dialect! { Int;
         kernel: ConvKernel = ConvKernel::Auto,
         /// The forms that `prove-rescale` proved.
         forms: ProvenForms = ProvenForms::default(),
+        /// What becomes of the codes.
+        epilogue: Epilogue = Epilogue::None,
     } pure;
     /// As `int.conv2d` with one input channel per output channel; w `[1,KH,KW,C·multiplier]`.
     DepthwiseConv2d in Box "int.depthwise_conv2d" (x: one IntTensor, w: one IntTensor, bias: one IntTensor,

@@ -4,6 +4,7 @@
 use crate::{Attr, AttrMap, Level};
 
 pub mod core;
+pub mod epilogue;
 pub mod int;
 pub mod kernel_choice;
 pub mod loops;

@@ -5,8 +5,11 @@
 
 use super::index::{four, tap};
 use super::int::{codes, operand};
+use super::int_pairs;
 use crate::DType;
-use crate::dialect::int::{Conv2d, DepthwiseConv2d, FullyConnected, Rescale, RowSums};
+use crate::dialect::int::{
+    Conv2d, DepthwiseConv2d, Epilogue, FullyConnected, Rescale, ResidualSum, RowSums, Sum,
+};
 use qcc_runtime::Tensor;
 use qcc_runtime::fixedpoint::{
     Multiplier, clamp, mul_by_quantized, mul_by_quantized_64, requantize_f32_even, requantize_f64,
@@ -126,7 +129,22 @@ impl Image<'_> {
     }
 }
 
-pub(super) fn conv2d(o: &Conv2d, xs: &[&Tensor], mut y: Tensor) -> Result<Tensor, String> {
+pub(super) fn conv2d(o: &Conv2d, xs: &[&Tensor], y: Tensor) -> Result<Tensor, String> {
+    let Some(ResidualSum { sum, conv_is_b }) = o.epilogue.sum() else {
+        return conv2d_codes(o, xs, y);
+    };
+    let dtype = Epilogue::codes_type(o.lo, o.hi).ok_or("codes of more than 8 bits")?;
+    let codes = conv2d_codes(o, xs, Tensor::zeros(dtype, y.shape()))?;
+    let residual = operand(xs, 7)?;
+    let operands = if *conv_is_b { [residual, &codes] } else { [&codes, residual] };
+    match sum {
+        Sum::Add(o) => int_pairs::add(o, operands, y),
+        Sum::AddFloat(o) => Ok(int_pairs::add_float(o, operands, y)),
+    }
+}
+
+/// The codes before the epilogue.
+fn conv2d_codes(o: &Conv2d, xs: &[&Tensor], mut y: Tensor) -> Result<Tensor, String> {
     let (x, w) = (operand(xs, 0)?, operand(xs, 1)?);
     let [n_out, kh, kw, per_group] = four(w.shape())?;
     let [n, oh, ow, _] = four(y.shape())?;

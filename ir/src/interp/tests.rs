@@ -123,6 +123,7 @@ fn pointwise(x_zp: i32, w_zp: i32) -> int::Conv2d {
         hi: 127,
         kernel: Default::default(),
         forms: Default::default(),
+        epilogue: Default::default(),
     }
 }
 
@@ -143,6 +144,41 @@ fn convolution_reads_the_pad_value_outside() {
     // (7 − 1)·(2 − 3) + 10, then (4 − 1)·(2 − 3) + 10.
     let y = run_i8(pointwise(1, 3), &[4], &[1, 1, 1, 1], &[1, 1, 2, 1], &consts);
     assert_eq!(y, [4, 7]);
+}
+
+#[test]
+fn an_epilogue_adds_the_clamped_code_and_the_residual() {
+    let sum = int::AddFloat {
+        a_scale: 1.0,
+        b_scale: 2.0,
+        offset: 0.25,
+        a_bias: 0,
+        b_bias: 1,
+        y_bias: 10,
+        lo: -128,
+        hi: 60,
+    };
+    let epilogue = |conv_is_b| {
+        let sum = int::ResidualSum { sum: int::Sum::AddFloat(sum.clone()), conv_is_b };
+        int::Epilogue::Sum(Box::new(sum))
+    };
+    let consts = [
+        i8s(&[2], &[1, 1, 1, 1]),
+        ints(DType::I32, &[10]),
+        ints(DType::I32, &[1 << 30]),
+        ints(DType::I32, &[1]),
+        ints(DType::I32, &[]),
+        ints(DType::F64, &[]),
+        i8s(&[5, 30, -60], &[1, 3, 1, 1]),
+    ];
+    let run = |conv_is_b| {
+        let op =
+            int::Conv2d { pad: [0; 4], hi: 20, epilogue: epilogue(conv_is_b), ..pointwise(0, 0) };
+        run_i8(op, &[1, 4, 100], &[1, 3, 1, 1], &[1, 3, 1, 1], &consts)
+    };
+    // Codes 12, 18 and 20: c + 2·(r − 1) + 0.25 + 10, or r + 2·(c − 1) + 0.25 + 10, up to 60.
+    assert_eq!(run(false), [30, 60, -92]);
+    assert_eq!(run(true), [37, 60, -12]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ impl Recipe<'_> {
             hi,
             kernel: Default::default(),
             forms: Default::default(),
+            epilogue: Default::default(),
         };
         self.finish(kind, &acc.operands, o.act)
     }

@@ -2,7 +2,7 @@
 
 use super::shapes::{self, Window};
 use super::{Constraint, OpCheck};
-use crate::dialect::int::{Op, Pad, ProvenForms, Rescale, RowSums, Slice};
+use crate::dialect::int::{Conv2d, Epilogue, Op, Pad, ProvenForms, Rescale, RowSums, Slice};
 use crate::{DType, TensorType};
 
 pub(super) const CONSTRAINTS: &[Constraint] = &[
@@ -12,10 +12,14 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ),
     ("conv2d_c9", "the bias is i32, or i64 with wide or f64"),
     ("conv2d_c10", "row_sums is i32 with one element per window and group"),
-    ("conv2d_c11", "y can hold lo and hi"),
+    ("conv2d_c11", "y can hold lo and hi, or those of the epilogue"),
     (
         "conv2d_c12",
         "forms end at rising channels, the last at O; proven is then f64 [O,2], else missing",
+    ),
+    (
+        "conv2d_c13",
+        "residual and epilogue stand together; residual has y's shape; both have 8 bits, as lo and hi do",
     ),
     ("depthwise_conv2d_c8", "as conv2d_c8"),
     ("depthwise_conv2d_c9", "as conv2d_c9"),
@@ -216,13 +220,39 @@ fn conv(c: &mut OpCheck, op: &Op) {
         let fits = sums.storage() == DType::I32 && Some(sums.len()) == count;
         c.require(10, fits, || format!("{} sums of {}", sums.len(), sums.storage()));
     }
-    clamp(c, 11, lo, hi);
+    match op {
+        Op::Conv2d(o) => epilogue(c, o),
+        _ => clamp(c, 11, lo, hi),
+    }
     proven(c, forms, bias.len());
+}
+
+/// Constraints 11 and 13: what is stored fits, and a sum has its operands.
+fn epilogue(c: &mut OpCheck, o: &Conv2d) {
+    let residual = c.opt_tensor(7);
+    let Some(sum) = o.epilogue.sum() else {
+        c.require(13, residual.is_none(), || "a residual without an epilogue".to_string());
+        return clamp(c, 11, o.lo, o.hi);
+    };
+    let (lo, hi) = {
+        let mut sum = sum.sum.clone();
+        let (lo, hi) = sum.bounds_mut();
+        (*lo, *hi)
+    };
+    clamp(c, 11, lo, hi);
+    let y = c.result(0);
+    let is_byte = |t: &TensorType| matches!(t.storage(), DType::I8 | DType::U8);
+    let fits = residual.as_ref().is_some_and(|r| r.shape == y.shape && is_byte(r)) && is_byte(&y);
+    c.require(13, fits && Epilogue::codes_type(o.lo, o.hi).is_some(), || {
+        let residual =
+            residual.map_or("none".to_string(), |r| format!("{} {:?}", r.storage(), r.shape));
+        format!("codes from {} to {}, residual {residual}, y {:?}", o.lo, o.hi, y.shape)
+    });
 }
 
 /// Constraint 12: channels with proven forms have their constants.
 fn proven(c: &mut OpCheck, forms: &ProvenForms, n_channels: u64) {
-    let constants = c.opt_tensor(6);
+    let constants = c.opt_tensor(6).filter(|t| !t.is_empty());
     let fits = match &constants {
         Some(t) => {
             t.shape[..] == [n_channels, 2] && t.storage() == DType::F64 && !forms.0.is_empty()

@@ -15,7 +15,7 @@
 //! and so does one of an image with short rows, whose kernels work better on dense ones; every other refusal is listed in [`Placement::copies`] and cured by an `int.copy`.
 
 use crate::consts::is_const;
-use crate::int_ops::{ViewOp, view_of};
+use crate::int_ops::{ViewOp, conv_operand, view_of};
 use indexmap::{IndexMap, IndexSet};
 use qcc_ir::dialect::core;
 use qcc_ir::dialect::int::Op;
@@ -242,6 +242,7 @@ impl Placer<'_> {
                     operand == 0 && rank == 2
                 }
                 OpKind::Nn(op) => operand == 0 || reads_by_strides(op),
+                OpKind::Int(Op::Conv2d(_)) => [0, conv_operand::RESIDUAL].contains(&operand),
                 _ => operand == 0,
             };
             if !strided_is_fine && !self.require_dense(x) {

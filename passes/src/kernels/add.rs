@@ -6,7 +6,9 @@
 
 use super::conv::store_bytes;
 use super::kb::{Addr, Kb};
+use super::pair_forms::{Form, PairCodes};
 use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, rounding_shift};
+use super::residual::Operand;
 use super::scalar_conv::{load_minus, load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
@@ -72,9 +74,7 @@ impl Add {
     fn float(&self) -> Option<FloatForm> {
         let [a, b] = &self.inputs;
         let bytes = [a, b, &self.y].iter().all(|v| v.dtype.size() == 1);
-        let form =
-            FloatForm { scales: [self.op.a_scale, self.op.b_scale], epsilon: self.op.epsilon };
-        (bytes && self.op.a_scale != 0.0).then_some(form)
+        float_form(&self.op).filter(|_| bytes)
     }
 
     /// Whether rows of all three tensors are contiguous bytes with slack behind them.
@@ -102,53 +102,9 @@ impl Add {
     /// A whole vector of codes.
     fn vector(&self, kb: &mut Kb, a: &Addr, b: &Addr) -> Value {
         let form = self.float().expect("the caller checked that there is a float form");
-        let a = self.terms(kb, a, 0, form.scales[0]);
-        let b = self.terms(kb, b, 1, form.scales[1]);
-        let codes: Vec<Value> =
-            a.iter().zip(&b).map(|(&a, &b)| self.round(kb, a, b, form.epsilon)).collect();
-        let low = kb.pack(codes[0], codes[1], true);
-        let high = kb.pack(codes[2], codes[3], true);
-        let signed = self.y.dtype == DType::I8;
-        let bytes = kb.pack(low, high, signed);
-        super::requant::clamp_bytes(kb, bytes, self.y.dtype, self.op.lo, self.op.hi)
-    }
-
-    /// (code − zero point) · scale of a vector of codes, as four vectors of f32.
-    fn terms(&self, kb: &mut Kb, at: &Addr, which: usize, scale: f32) -> Vec<Value> {
-        let view = &self.inputs[which];
-        let zp = if which == 0 { self.op.a_zp } else { self.op.b_zp };
-        let signed = view.dtype == DType::I8;
-        let (words, floats) = (kb.vec(DType::I16), kb.vec(DType::F32));
-        let bytes = kb.load_vec(DType::I8, at);
-        let halves = [kb.widen_low(bytes, signed), kb.widen_high(bytes, signed)];
-        let mut out = Vec::with_capacity(4);
-        for half in halves {
-            let zp = kb.int(words.clone(), i64::from(zp));
-            let centred = kb.sub(half, zp);
-            for quarter in [kb.widen_low(centred, true), kb.widen_high(centred, true)] {
-                let f = kb.int_to_float(quarter, floats.clone());
-                let scale = kb.float(floats.clone(), f64::from(scale));
-                out.push(kb.fmul(f, scale));
-            }
-        }
-        out
-    }
-
-    fn round(&self, kb: &mut Kb, a: Value, b: Value, epsilon: f32) -> Value {
-        let (longs, floats) = (kb.vec(DType::I32), kb.vec(DType::F32));
-        let t = kb.fadd(a, b);
-        let sign_bit = kb.int(longs.clone(), 1 << 31);
-        let bits = kb.bitcast(t, longs.clone());
-        let sign = kb.and(bits, sign_bit);
-        let magnitude = kb.int(longs.clone(), i64::from(epsilon.to_bits()));
-        let signed = kb.or(sign, magnitude);
-        let signed = kb.bitcast(signed, floats.clone());
-        let t = kb.fadd(t, signed);
-        let magic = kb.float(floats, 12_582_912.0);
-        let rounded = kb.fadd(t, magic);
-        let bits = kb.bitcast(rounded, longs.clone());
-        let base = kb.int(longs, i64::from(0x4B40_0000 - self.op.y_zp));
-        kb.sub(bits, base)
+        let types = [self.inputs[0].dtype, self.inputs[1].dtype, self.y.dtype];
+        let bytes = [a, b].map(|at| kb.load_vec(DType::I8, at));
+        pair_codes(&self.op, form, types).of_bytes(kb, bytes)
     }
 
     /// One output by the reference's arithmetic.
@@ -199,27 +155,44 @@ impl Add {
     }
 }
 
+/// The constants that `prove-rescale` found.
+pub(super) fn float_form(op: &int::Add) -> Option<FloatForm> {
+    let form = FloatForm { scales: [op.a_scale, op.b_scale], epsilon: op.epsilon };
+    (op.a_scale != 0.0).then_some(form)
+}
+
+/// The float form of a sum, from codes to codes.
+pub(super) fn pair_codes(op: &int::Add, form: FloatForm, types: [DType; 3]) -> PairCodes {
+    PairCodes {
+        form: Form::AwayFromZero { scales: form.scales, epsilon: form.epsilon },
+        types,
+        zp: [op.a_zp, op.b_zp],
+        y_zp: op.y_zp,
+        bounds: [op.lo, op.hi],
+    }
+}
+
 /// Lowers `int.add`.
 ///
 /// # Errors
 /// None today; the signature is that of all lowerings.
 pub fn lower(site: &Site, op: &int::Add) -> Result<Vec<Call>, String> {
-    let y = site.view(site.result());
-    let inputs = [0, 1].map(|i| broadcast(&site.view(site.operand(i)), &y));
+    let operands = [0, 1].map(|i| Operand::of(site, site.operand(i)));
+    Ok(vec![call(site, op, operands, Operand::of(site, site.result()))])
+}
+
+/// The sum of two operands.
+pub(super) fn call(site: &Site, op: &int::Add, [a, b]: [Operand; 2], y: Operand) -> Call {
+    let inputs = [&a, &b].map(|v| broadcast(&v.view, &y.view));
     let multipliers = [(op.a_mult, op.a_shift), (op.b_mult, op.b_shift), (op.y_mult, op.y_shift)];
     let entries = multipliers
         .iter()
         .flat_map(|&(mantissa, shift)| multiplier_entry(Multiplier { mantissa, shift }))
         .collect();
-    let width = vector_width(site, &y);
-    let kernel = Add { inputs, y, op: op.clone(), width };
-    let args = vec![
-        site.arg(site.operand(0)),
-        site.arg(site.operand(1)),
-        Arg::Const { name: "multipliers".into(), bytes: entries },
-        site.arg(site.result()),
-    ];
-    Ok(vec![Call { kernel: Box::new(kernel), args }])
+    let width = vector_width(site, &y.view);
+    let kernel = Add { inputs, y: y.view, op: op.clone(), width };
+    let entries = Arg::Const { name: "multipliers".into(), bytes: entries };
+    Call { kernel: Box::new(kernel), args: vec![a.arg, b.arg, entries, y.arg] }
 }
 
 /// The machine's vectors, unless there is less than one of them to do.

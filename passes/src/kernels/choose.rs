@@ -49,6 +49,7 @@ pub(super) fn group_of(machine: Machine, layer: &Layer) -> Conv {
         width: machine.width,
         finish: exact_finish(layer),
         row_sums: layer.row_sums.clone().map(|sums| (sums, layer.w_zp)),
+        residual: None,
         panels_inside: true,
     }
 }

@@ -9,10 +9,15 @@
 //!
 //! A row of pixels that is no multiple of the tile ends with a tile that overlaps the one before:
 //! the same values are written twice.
+//!
+//! A residual is added when the codes of a few tiles are in y and no accumulators in registers: to
+//! all channels at once where panels are inside pixels. It lies apart from y: tiles that overlap
+//! need it twice.
 
 use super::flips::Flips;
 use super::kb::{Addr, Kb, Var};
 use super::requant::Finish;
+use super::residual::Residual;
 use super::{Dot, Kernel, SLACK, View, const_mem};
 use qcc_ir::dialect::loops::{DotSigns, WeightForm};
 use qcc_ir::packing::{self, PanelShape};
@@ -21,6 +26,8 @@ use qcc_runtime::rescale::RescaleForm;
 
 /// Groups of taps that are emitted in line, without loops.
 const INLINE_GROUPS: u64 = 12;
+/// Bytes of codes to which a residual is added at a time: they and it stay in the nearest cache.
+const CHUNK: u64 = 8 << 10;
 
 /// The register tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +49,8 @@ pub struct Taps {
     pub bytes: u64,
 }
 
-/// Convolution of one channel group without padding. Buffers: x, weights, tables, y, and row sums
-/// if there are any.
+/// Convolution of one channel group without padding. Buffers: x, weights, tables, y, and row sums and a
+/// residual if there are any.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conv {
     /// Input `[N, H, W, C]`, 8 bits, channels contiguous.
@@ -64,6 +71,8 @@ pub struct Conv {
     pub finish: Finish,
     /// Asymmetric weights: view `[N, OH, OW]` of the int32 row sums, and the weights' zero point.
     pub row_sums: Option<(View, i32)>,
+    /// What is added to the codes; `y.dtype` is that of the codes before.
+    pub residual: Option<Residual>,
     /// Panels inside pixels, rather than pixels inside panels.
     pub panels_inside: bool,
 }
@@ -123,6 +132,7 @@ impl Conv {
         let x = MemType { slack: SLACK, ..self.x.mem() };
         let mut mems = vec![x, weights, tables, self.y.mem()];
         mems.extend(self.row_sums.as_ref().map(|(v, _)| v.mem()));
+        mems.extend(self.residual.as_ref().map(|r| r.view.mem()));
         mems
     }
 
@@ -130,6 +140,7 @@ impl Conv {
     fn pixel_loops(&self) -> Vec<PixelLoop> {
         let (xs, ys) = (&self.x.strides, &self.y.strides);
         let sums = self.row_sums.as_ref().map(|(v, _)| &v.strides);
+        let residual = self.residual.as_ref().map(|r| &r.view.strides);
         let x_strides = [xs[0], xs[1] * self.stride[0], xs[2] * self.stride[1]];
         let mut loops: Vec<PixelLoop> = Vec::new();
         for d in (0..3).rev() {
@@ -138,6 +149,7 @@ impl Conv {
                 x: x_strides[d],
                 y: ys[d],
                 sums: sums.map_or(0, |s| s[d]),
+                residual: residual.map_or(0, |s| s[d]),
             };
             match loops.last_mut() {
                 Some(inner) if next.n == 1 || inner.continues_in(&next) => inner.n *= next.n,
@@ -157,11 +169,13 @@ pub(super) struct PixelLoop {
     pub x: u64,
     y: u64,
     sums: u64,
+    residual: u64,
 }
 
 impl PixelLoop {
     fn continues_in(&self, outer: &PixelLoop) -> bool {
-        outer.x == self.n * self.x && outer.y == self.n * self.y && outer.sums == self.n * self.sums
+        let strides = |l: &PixelLoop| [l.x, l.y, l.sums, l.residual];
+        strides(outer) == strides(self).map(|s| self.n * s)
     }
 }
 
@@ -171,6 +185,7 @@ pub(super) struct Place {
     pub x: Addr,
     y: Addr,
     sums: Option<Addr>,
+    residual: Option<Addr>,
 }
 
 impl Place {
@@ -179,6 +194,7 @@ impl Place {
             x: var.of(&self.x, by.x * times),
             y: var.of(&self.y, by.y * times),
             sums: self.sums.as_ref().map(|s| var.of(s, by.sums * times)),
+            residual: self.residual.as_ref().map(|r| var.of(r, by.residual * times)),
         }
     }
     /// `pixels` further on, or back.
@@ -187,6 +203,7 @@ impl Place {
             x: self.x.at(pixels * by.x as i64),
             y: self.y.at(pixels * by.y as i64),
             sums: self.sums.as_ref().map(|s| s.at(pixels * by.sums as i64)),
+            residual: self.residual.as_ref().map(|r| r.at(pixels * by.residual as i64)),
         }
     }
 }
@@ -217,7 +234,8 @@ impl Kernel for Conv {
     fn name(&self) -> String {
         let (x, y, t) = (self.x.dtype, self.y.dtype, self.tile);
         let dot = format!("{:?}", self.dot).to_lowercase();
-        format!("conv2d_{x}_i8_{y}_{}x{}_{dot}_{}", t.pixels, t.vectors, 8 * self.width)
+        let sum = if self.residual.is_some() { "_add" } else { "" };
+        format!("conv2d{sum}_{x}_i8_{y}_{}x{}_{dot}_{}", t.pixels, t.vectors, 8 * self.width)
     }
 
     fn build(&self, name: &str) -> Func {
@@ -239,9 +257,22 @@ pub(super) struct Panel {
 
 impl Panel {
     /// The panel's channels of the pixel at `place`.
-    pub fn output(&self, place: &Place) -> Addr {
-        let y = place.y.at(self.y_first as i64);
-        self.y_offset.0.of(&y, self.y_offset.1)
+    pub fn output(&self, place: &Place) -> Output {
+        let own = |at: &Addr| self.y_offset.0.of(&at.at(self.y_first as i64), self.y_offset.1);
+        Output { y: own(&place.y), residual: place.residual.as_ref().map(own) }
+    }
+}
+
+/// Where a panel's channels of a pixel are written, and what is added to them.
+pub(super) struct Output {
+    y: Addr,
+    residual: Option<Addr>,
+}
+
+impl Output {
+    /// All channels.
+    fn first(place: &Place) -> Output {
+        Output { y: place.y.clone(), residual: place.residual.clone() }
     }
 }
 
@@ -250,8 +281,9 @@ impl Conv {
     fn for_tiles(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &BlockAt)) {
         if self.panels_inside {
             self.for_pixels(kb, &mut |kb, tiles| {
-                kb.for_each(tiles.n, |kb, v| {
-                    let (place, by, pixels) = (&tiles.at(v, 0), tiles.by, tiles.pixels);
+                let all = |place: &Place| Output::first(place);
+                self.for_chunks(kb, tiles, (&all, self.channels()), &mut |kb, place| {
+                    let (by, pixels) = (tiles.by, tiles.pixels);
                     self.for_panels(kb, &mut |kb, panel| {
                         body(kb, &BlockAt { place, by, pixels, panel });
                     });
@@ -260,8 +292,9 @@ impl Conv {
         } else {
             self.for_panels(kb, &mut |kb, panel| {
                 self.for_pixels(kb, &mut |kb, tiles| {
-                    kb.for_each(tiles.n, |kb, v| {
-                        let (place, by, pixels) = (&tiles.at(v, 0), tiles.by, tiles.pixels);
+                    let own = |place: &Place| panel.output(place);
+                    self.for_chunks(kb, tiles, (&own, panel.channels), &mut |kb, place| {
+                        let (by, pixels) = (tiles.by, tiles.pixels);
                         body(kb, &BlockAt { place, by, pixels, panel });
                     });
                 });
@@ -269,11 +302,48 @@ impl Conv {
         }
     }
 
+    /// Runs `body` for each tile. Behind every few of them, the residual is added to their codes,
+    /// `channels` from `output` on: in the nearest cache still, but no longer on their way there.
+    fn for_chunks(
+        &self,
+        kb: &mut Kb,
+        tiles: &PixelTiles,
+        (output, channels): (&dyn Fn(&Place) -> Output, u64),
+        body: &mut dyn FnMut(&mut Kb, &Place),
+    ) {
+        let &PixelTiles { place, by, pixels, n } = tiles;
+        let fits = |chunk: &u64| n.is_multiple_of(*chunk) && chunk * pixels * channels <= CHUNK;
+        let chunk = match self.residual {
+            Some(_) => (1..=n).rev().find(fits).unwrap_or(1),
+            None => n,
+        };
+        kb.for_each(n / chunk, |kb, c| {
+            let first = place.plus(c, by, chunk * pixels);
+            kb.for_each(chunk, |kb, v| body(kb, &first.plus(v, by, pixels)));
+            self.add_residual(kb, &output(&first), (by, chunk * pixels), channels);
+        });
+    }
+
+    /// The sum of the codes at `to`, `channels` of each of `pixels` pixels, and the residual.
+    fn add_residual(
+        &self,
+        kb: &mut Kb,
+        to: &Output,
+        (by, pixels): (&PixelLoop, u64),
+        channels: u64,
+    ) {
+        if let (Some(residual), Some(from)) = (&self.residual, &to.residual) {
+            let strides = [by.residual, by.y];
+            residual.add_rows(kb, [from, &to.y], (pixels, strides), channels);
+        }
+    }
+
     /// Runs `body` for all tiles of pixels, as many at a time as lie side by side. Where they do
     /// not fit, the last one overlaps the one before.
     pub(super) fn for_pixels(&self, kb: &mut Kb, body: &mut dyn FnMut(&mut Kb, &PixelTiles)) {
-        let place =
-            Place { x: kb.mem(0), y: kb.mem(3), sums: self.row_sums.as_ref().map(|_| kb.mem(4)) };
+        let sums = self.row_sums.as_ref().map(|_| kb.mem(4));
+        let residual = self.residual.as_ref().map(|_| kb.mem(4 + sums.iter().len()));
+        let place = Place { x: kb.mem(0), y: kb.mem(3), sums, residual };
         self.pixels(kb, &self.pixel_loops(), &place, body);
     }
 
@@ -338,10 +408,10 @@ impl Conv {
         let init = self.biases(kb, &at);
         let acc = self.dots(kb, &at, &init);
         for p in 0..pixels {
-            let y = panel.output(&place.at(p as i64, by));
+            let y = Output { residual: None, ..panel.output(&place.at(p as i64, by)) };
             let row = &acc[(p * vectors) as usize..((p + 1) * vectors) as usize];
             match self.finish.form {
-                RescaleForm::Exact => self.store_exact(kb, row, panel, &y),
+                RescaleForm::Exact => self.store_exact(kb, row, panel, &y.y),
                 _ => self.store_fast(kb, row, panel, &y),
             }
         }
@@ -484,7 +554,7 @@ impl Conv {
         }
     }
 
-    pub(super) fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, y: &Addr) {
+    pub(super) fn store_fast(&self, kb: &mut Kb, acc: &[Value], panel: &Panel, to: &Output) {
         let n = panel.shape.slots() as usize;
         let codes: Vec<Value> = acc
             .iter()
@@ -494,8 +564,11 @@ impl Conv {
         for (k, four) in codes.chunks(4).enumerate() {
             let at = self.width * k as u64;
             let left = (panel.channels - at).min(self.width);
-            let bytes = self.packed(kb, four);
-            store_bytes(kb, bytes, left, &y.at(at as i64));
+            let mut bytes = self.packed(kb, four);
+            if let (Some(residual), Some(from)) = (&self.residual, &to.residual) {
+                bytes = residual.add(kb, bytes, &from.at(at as i64));
+            }
+            store_bytes(kb, bytes, left, &to.y.at(at as i64));
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn channels(site: &Site, layer: &Layer) -> Result<Vec<Channel>, Strin
     let mult = site.require_constant(conv_operand::MULT, "the multiplier")?;
     let shift = site.require_constant(conv_operand::SHIFT, "the shift")?;
     let proven = site.func.operands(site.op).get(conv_operand::PROVEN);
-    let proven = proven.and_then(|&v| site.constant(v));
+    let proven = proven.and_then(|&v| site.constant(v)).filter(|t| !t.is_empty());
     let at = |t: &Tensor, i: usize| if t.len() == 1 { 0 } else { i };
     let channel = |i: usize| {
         let (mult, mult_f64) = match layer.rescale {

@@ -11,7 +11,7 @@ use super::layer::Layer;
 use super::requant::Channel;
 use super::scalar_conv::ScalarConv;
 use super::site::Site;
-use super::{Arg, Call, Kernel, Machine, amx};
+use super::{Arg, Call, Kernel, Machine, amx, residual};
 use crate::int_ops::conv_operand;
 use qcc_ir::dialect::int::{ConvKernel, TileShape};
 use qcc_ir::dialect::loops::{self, PackBlocks, PackPanels};
@@ -73,7 +73,16 @@ fn scalar(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
     };
     let [x, w] = [conv_operand::X, conv_operand::W].map(|i| site.arg(site.operand(i)));
     let args = vec![x, w, constant("channels", entries), site.arg(site.result())];
-    Ok(vec![Call { kernel: Box::new(kernel), args }])
+    let mut calls = vec![Call { kernel: Box::new(kernel), args }];
+    calls.extend(add_behind(site, layer));
+    Ok(calls)
+}
+
+/// The epilogue of codes that are in y, if there is one.
+fn add_behind(site: &Site, layer: &Layer) -> Option<Call> {
+    let call = residual::behind(site, layer)?;
+    site.remark("the residual is added by a kernel of its own");
+    Some(call)
 }
 
 fn blocks(site: &Site, layer: &Layer, whole: (TileShape, u64)) -> Result<Vec<Call>, String> {
@@ -109,6 +118,7 @@ fn blocks(site: &Site, layer: &Layer, whole: (TileShape, u64)) -> Result<Vec<Cal
         };
         calls.push(blocks_call(site, layer, kernel, (*start, merged), &all[*start..*end]));
     }
+    calls.extend(add_behind(site, layer));
     Ok(calls)
 }
 
@@ -157,7 +167,7 @@ fn panels(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
         panels_kernel(machine, layer, choose::panels(machine, layer))
     };
     let (per_group, runs) = (layer.per_group() as usize, runs(layer));
-    let mut calls = Vec::new();
+    let (mut calls, mut fused) = (Vec::new(), false);
     for group in 0..layer.groups {
         let base = group as usize * per_group;
         for run in &runs {
@@ -169,15 +179,17 @@ fn panels(site: &Site, layer: &Layer) -> Result<Vec<Call>, String> {
             let exact = run.finish.form == RescaleForm::Exact;
             let whole = if exact { narrow() } else { wide.clone() };
             let step = if exact { None } else { tile_step(layer.kernel) };
-            let part = Conv {
-                y: choose::group_view(&layer.y, channels.len() as u64),
-                finish: run.finish,
-                ..whole
-            };
+            let n = channels.len() as u64;
+            let mut part = Conv { y: choose::group_view(&layer.y, n), finish: run.finish, ..whole };
+            if layer.groups == 1 && runs.len() == 1 {
+                part.residual = residual::of_panels(site, layer, &part);
+            }
+            fused |= part.residual.is_some();
             let first = channels.start as u64;
             calls.push(panels_call(site, layer, (part, step), (group, first), &all[channels]));
         }
     }
+    calls.extend(if fused { None } else { add_behind(site, layer) });
     Ok(calls)
 }
 
@@ -231,6 +243,9 @@ fn panels_call(
     ];
     if conv.row_sums.is_some() {
         args.push(Arg::Value { value: site.operand(conv_operand::ROW_SUMS), offset: 4 * group });
+    }
+    if conv.residual.is_some() {
+        args.push(site.arg(site.operand(conv_operand::RESIDUAL)));
     }
     let kernel: Box<dyn Kernel> = match step {
         Some(step) => Box::new(amx::with_tiles(conv, step.into())),

@@ -1,12 +1,13 @@
 //! The three ops of the convolution family as one: a grouped convolution over NHWC views.
 
+use super::residual::LayerResidual;
 use super::site::Site;
 use super::{Dot, Machine, SLACK, View};
 use crate::consts::{Const, shared_const};
-use crate::int_ops::{ConvForm, bounds, conv_of, conv_operand};
+use crate::int_ops::{ConvForm, conv_of, conv_operand};
 use qcc_ir::DType;
 use qcc_ir::dialect::OpKind;
-use qcc_ir::dialect::int::{self, ConvKernel, ProvenForms, Rescale};
+use qcc_ir::dialect::int::{self, ConvKernel, Epilogue, ProvenForms, Rescale};
 
 /// What kernels are chosen by and made of. Padding is gone, tensors are placed.
 pub(crate) struct Layer<'a> {
@@ -42,6 +43,8 @@ pub(crate) struct Layer<'a> {
     pub forms: &'a ProvenForms,
     /// `int.row_sums` of one group, as `[N, OH, OW]`.
     pub row_sums: Option<View>,
+    /// The epilogue; y then has the type of the codes before it.
+    pub residual: Option<LayerResidual<'a>>,
 }
 
 impl<'a> Layer<'a> {
@@ -51,17 +54,25 @@ impl<'a> Layer<'a> {
     /// Padding that `expand-padding` has not taken away; a matrix whose rows are not contiguous.
     pub fn of(site: &Site<'a>) -> Result<Option<Layer<'a>>, String> {
         let kind = site.func.kind(site.op);
-        let (Some(conv), Some([lo, hi])) = (conv_of(kind), bounds(kind)) else { return Ok(None) };
-        let (y_zp, kernel, forms) = match kind {
-            OpKind::Int(int::Op::Conv2d(op)) => (op.y_zp, op.kernel, &op.forms),
-            OpKind::Int(int::Op::DepthwiseConv2d(op)) => (op.y_zp, op.kernel, &op.forms),
-            OpKind::Int(int::Op::FullyConnected(op)) => (op.y_zp, op.kernel, &op.forms),
+        let Some(conv) = conv_of(kind) else { return Ok(None) };
+        let (y_zp, [lo, hi], kernel, forms) = match kind {
+            OpKind::Int(int::Op::Conv2d(op)) => (op.y_zp, [op.lo, op.hi], op.kernel, &op.forms),
+            OpKind::Int(int::Op::DepthwiseConv2d(op)) => {
+                (op.y_zp, [op.lo, op.hi], op.kernel, &op.forms)
+            }
+            OpKind::Int(int::Op::FullyConnected(op)) => {
+                (op.y_zp, [op.lo, op.hi], op.kernel, &op.forms)
+            }
             _ => return Ok(None),
         };
         if conv.pad != [0; 4] {
             return Err("padding must be expanded first (pass expand-padding)".into());
         }
-        let [x, w, y] = views(site, conv.form)?;
+        let [x, w, mut y] = views(site, conv.form)?;
+        let residual = residual(site, y.dtype);
+        if residual.is_some() {
+            y.dtype = Epilogue::codes_type(lo, hi).ok_or("an epilogue of more than 8 bits")?;
+        }
         Ok(Some(Layer {
             // A depthwise convolution has as many groups as input channels.
             groups: match conv.form {
@@ -69,6 +80,7 @@ impl<'a> Layer<'a> {
                 _ => conv.groups as u64,
             },
             row_sums: row_sums(site, &y),
+            residual,
             x,
             w: shared_const(site.module, site.func, site.operand(conv_operand::W)),
             w_view: View { slack: SLACK, ..w },
@@ -173,6 +185,13 @@ fn matrix(v: &View, columns: u64) -> Result<View, String> {
         strides: vec![rows * stride, rows * stride, stride, size],
         ..v.clone()
     })
+}
+
+/// The epilogue of an op whose result is of type `y`.
+fn residual<'a>(site: &Site<'a>, y: DType) -> Option<LayerResidual<'a>> {
+    let OpKind::Int(int::Op::Conv2d(op)) = site.func.kind(site.op) else { return None };
+    let view = site.view(*site.func.operands(site.op).get(conv_operand::RESIDUAL)?);
+    Some(LayerResidual { view, sum: op.epilogue.sum()?, y })
 }
 
 /// Row sums `[N, OH, OW, groups]` (or M sums of any shape) as `[N, OH, OW]` of one group.

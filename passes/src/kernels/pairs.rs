@@ -6,28 +6,16 @@
 
 use super::conv::store_bytes;
 use super::kb::{Addr, Kb};
-use super::requant::{MULTIPLIER_ENTRY, clamp_bytes, multiplier_entry, rescale_double, round_even};
+pub use super::pair_forms::Form;
+use super::pair_forms::PairCodes;
+use super::requant::{MULTIPLIER_ENTRY, multiplier_entry, rescale_double, round_even};
+use super::residual::Operand;
 use super::scalar_conv::{load_minus, load_wide, store_code};
 use super::site::Site;
 use super::{Arg, Call, Kernel, View, const_mem, each};
 use qcc_ir::dialect::int::{self, MulStyle};
 use qcc_ir::{DType, Func, Type, Value};
 use qcc_runtime::fixedpoint::{LinearAdd, Multiplier, mul_by_quantized};
-
-/// How two codes, less their zero points, become one.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Form {
-    /// rne(a·s₀ + (b·s₁ + offset)), each product and sum fused or not.
-    Sum { scales: [f32; 2], offset: f32, fused: bool },
-    /// t = (a·b)·scale + offset; rne(t + copysign(epsilon, t)).
-    Product { scale: f32, offset: f32, epsilon: f32 },
-    /// An entry of a table of all pairs (buffer 2).
-    Table,
-    /// `mul_by_quantized` of the product (entry in buffer 2).
-    Fixed,
-    /// `linear_mul` of the product, in integers before it is scaled.
-    Float { scale: f32, offset: f32 },
-}
 
 /// Buffers: a, b, constants, y.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,7 +80,7 @@ impl Pairs {
 
     /// Whether rows are contiguous bytes with slack behind them (or one repeated input).
     fn is_vector(&self) -> bool {
-        let float = matches!(self.form, Form::Sum { .. } | Form::Product { .. });
+        let float = self.form.is_float();
         let loops = self.loops();
         let Some((_, steps)) = loops.last() else { return false };
         let input = |i: usize| match steps[i] {
@@ -115,98 +103,40 @@ impl Pairs {
             .collect();
         kb.for_each(run / 16, |kb, k| {
             let [a, b] = [0, 1].map(|i| k.of(&at[i], 16 * steps[i]));
-            let codes = self.sixteen(kb, [&a, &b], &repeated);
+            let codes = self.vector(kb, [&a, &b], &repeated);
             kb.store(codes, &k.of(&at[2], 16));
         });
         let done = run / 16 * 16;
         if run > done {
             let [a, b] = [0, 1].map(|i| at[i].at((done * steps[i]) as i64));
-            let codes = self.sixteen(kb, [&a, &b], &repeated);
+            let codes = self.vector(kb, [&a, &b], &repeated);
             store_bytes(kb, codes, run - done, &at[2].at(done as i64));
         }
     }
 
-    fn sixteen(&self, kb: &mut Kb, at: [&Addr; 2], repeated: &[Option<Value>]) -> Value {
-        let [a, b] = [0, 1].map(|i| match repeated[i] {
-            Some(v) => vec![v; 4],
-            None => self.reals(kb, at[i], i),
-        });
-        let codes: Vec<Value> = a.into_iter().zip(b).map(|(a, b)| self.code(kb, a, b)).collect();
-        let low = kb.pack(codes[0], codes[1], true);
-        let high = kb.pack(codes[2], codes[3], true);
-        let bytes = kb.pack(low, high, self.y.dtype == DType::I8);
-        clamp_bytes(kb, bytes, self.y.dtype, self.bounds[0], self.bounds[1])
+    /// The form on codes; only where it is a float form.
+    fn codes(&self) -> PairCodes {
+        let types = [self.inputs[0].dtype, self.inputs[1].dtype, self.y.dtype];
+        let Pairs { form, zp, y_zp, bounds, .. } = *self;
+        PairCodes { form, types, zp, y_zp, bounds }
     }
 
-    /// code − zero point of 16 codes, as four f32x4.
-    fn reals(&self, kb: &mut Kb, at: &Addr, i: usize) -> Vec<Value> {
-        let signed = self.inputs[i].dtype == DType::I8;
-        let bytes = kb.load_vec(DType::I8, at);
-        let halves = [kb.widen_low(bytes, signed), kb.widen_high(bytes, signed)];
-        let mut out = Vec::with_capacity(4);
-        for half in halves {
-            let zp = kb.int(Type::v128(DType::I16), i64::from(self.zp[i]));
-            let centred = kb.sub(half, zp);
-            for quarter in [kb.widen_low(centred, true), kb.widen_high(centred, true)] {
-                out.push(kb.int_to_float(quarter, Type::v128(DType::F32)));
+    fn vector(&self, kb: &mut Kb, at: [&Addr; 2], repeated: &[Option<Value>]) -> Value {
+        let codes = self.codes();
+        let [a, b] = [0, 1].map(|i| match repeated[i] {
+            Some(v) => vec![v; 4],
+            None => {
+                let bytes = kb.load_vec(DType::I8, at[i]);
+                codes.reals(kb, bytes, i)
             }
-        }
-        out
+        });
+        codes.of_reals(kb, &a, &b)
     }
 
     /// code − zero point of one code, as f32.
     fn real(&self, kb: &mut Kb, at: &Addr, i: usize) -> Value {
         let v = load_minus(kb, self.inputs[i].dtype, at, self.zp[i], DType::I32);
         kb.int_to_float(v, Type::Scalar(DType::F32))
-    }
-
-    /// The unclamped code (i32 lanes) of two reals, by a float form.
-    fn code(&self, kb: &mut Kb, a: Value, b: Value) -> Value {
-        let n = kb.lanes(a).1;
-        let (f32t, i32t) = match n {
-            1 => (Type::Scalar(DType::F32), Type::Scalar(DType::I32)),
-            _ => (Type::v128(DType::F32), Type::v128(DType::I32)),
-        };
-        let real = |kb: &mut Kb, v: f32| kb.float(f32t.clone(), f64::from(v));
-        let t = match self.form {
-            Form::Sum { scales, offset, fused } => {
-                let [p, q, offset] = [scales[0], scales[1], offset].map(|v| real(kb, v));
-                if fused {
-                    let second = kb.fma(b, q, offset);
-                    kb.fma(a, p, second)
-                } else {
-                    let second = kb.fmul(b, q);
-                    let second = kb.fadd(second, offset);
-                    let first = kb.fmul(a, p);
-                    kb.fadd(first, second)
-                }
-            }
-            Form::Product { scale, offset, epsilon } => {
-                let scale = real(kb, scale);
-                let product = kb.fmul(a, b);
-                let mut t = kb.fmul(product, scale);
-                if offset != 0.0 {
-                    let offset = real(kb, offset);
-                    t = kb.fadd(t, offset);
-                }
-                if epsilon != 0.0 {
-                    let sign_bit = kb.int(i32t.clone(), 1 << 31);
-                    let bits = kb.bitcast(t, i32t.clone());
-                    let sign = kb.and(bits, sign_bit);
-                    let magnitude = kb.int(i32t.clone(), i64::from(epsilon.to_bits()));
-                    let signed = kb.or(sign, magnitude);
-                    let signed = kb.bitcast(signed, f32t.clone());
-                    t = kb.fadd(t, signed);
-                }
-                t
-            }
-            _ => unreachable!("the caller has seen that the form is a float form"),
-        };
-        let magic = kb.float(f32t, 12_582_912.0);
-        let rounded = kb.fadd(t, magic);
-        let bits = kb.bitcast(rounded, i32t.clone());
-        let base = kb.int(i32t, i64::from(0x4B40_0000 - self.y_zp));
-        kb.sub(bits, base)
     }
 
     /// One output.
@@ -218,7 +148,7 @@ impl Pairs {
             Form::Fixed | Form::Float { .. } => self.product(kb, at),
             _ => {
                 let (a, b) = (self.real(kb, &at[0], 0), self.real(kb, &at[1], 1));
-                self.code(kb, a, b)
+                self.codes().code(kb, a, b)
             }
         };
         let code = kb.clamp_s(code, self.bounds[0].into(), self.bounds[1].into());
@@ -296,28 +226,50 @@ fn table(types: [DType; 2], y: DType, f: impl Fn(i32, i32) -> i32) -> Vec<u8> {
 /// # Errors
 /// None today; the signature is that of all lowerings.
 pub fn lower_add_float(site: &Site, op: &int::AddFloat) -> Result<Vec<Call>, String> {
+    let operands = [0, 1].map(|i| Operand::of(site, site.operand(i)));
+    Ok(vec![add_float_call(site, op, operands, Operand::of(site, site.result()))])
+}
+
+/// `int.add_float` of two operands.
+pub(super) fn add_float_call(
+    site: &Site,
+    op: &int::AddFloat,
+    operands: [Operand; 2],
+    y: Operand,
+) -> Call {
+    let types = [operands[0].view.dtype, operands[1].view.dtype];
+    let codes = add_float_codes(op, [types[0], types[1], y.view.dtype], site.machine.fma);
+    let constants = || table(types, y.view.dtype, |a, b| linear_add(op, a, b));
+    let bytes = if codes.form == Form::Table { constants() } else { vec![] };
+    let form = ("add_float", codes.form);
+    emit_on(site, form, (codes.zp, codes.y_zp), codes.bounds, (operands, y), bytes)
+}
+
+/// The definition of `int.add_float`.
+fn linear_add(op: &int::AddFloat, a: i32, b: i32) -> i32 {
     let p = LinearAdd { scales: [op.a_scale, op.b_scale], offset: op.offset };
-    let want = |a: i32, b: i32| {
-        let code = p.eval(a.wrapping_sub(op.a_bias), b.wrapping_sub(op.b_bias));
-        code.wrapping_add(op.y_bias).max(op.lo).min(op.hi)
-    };
+    let code = p.eval(a.wrapping_sub(op.a_bias), b.wrapping_sub(op.b_bias));
+    code.wrapping_add(op.y_bias).max(op.lo).min(op.hi)
+}
+
+/// `int.add_float` of codes of these types; its form is a table where nothing else is exact.
+pub(super) fn add_float_codes(op: &int::AddFloat, types: [DType; 3], fma: bool) -> PairCodes {
+    let p = LinearAdd { scales: [op.a_scale, op.b_scale], offset: op.offset };
     let accepted = |form: &Form| {
         let Form::Sum { scales, offset, .. } = *form else { return false };
-        all_pairs(types(site), |a, b| {
+        all_pairs([types[0], types[1]], |a, b| {
             let [u, v] = [a - op.a_bias, b - op.b_bias].map(|v| v as f32);
             let t = u * scales[0] + (v * scales[1] + offset);
             let code = (t.round_ties_even() as i32).wrapping_add(op.y_bias);
-            code.max(op.lo).min(op.hi) == want(a, b)
+            code.max(op.lo).min(op.hi) == linear_add(op, a, b)
         })
     };
     let form = match sane(&[op.a_bias, op.b_bias, op.y_bias]) {
-        true => sum_form(&p, site.machine.fma, accepted),
+        true => sum_form(&p, fma, accepted),
         false => Form::Table,
     };
     let zp = [op.a_bias, op.b_bias];
-    emit(site, ("add_float", form), (zp, op.y_bias), [op.lo, op.hi], || {
-        table(types(site), site.view(site.result()).dtype, want)
-    })
+    PairCodes { form, types, zp, y_zp: op.y_bias, bounds: [op.lo, op.hi] }
 }
 
 /// The definition, where fused multiply-add exists; else what `accepted` says is equal on all pairs.
@@ -439,22 +391,29 @@ fn emit(
     bounds: [i32; 2],
     constants: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<Call>, String> {
-    let y = site.view(site.result());
-    let inputs = [0, 1].map(|i| super::add::broadcast(&site.view(site.operand(i)), &y));
-    let kernel = Pairs { op, inputs, y, form, zp, y_zp, bounds };
-    let mut bytes = match form {
+    let operands = [0, 1].map(|i| Operand::of(site, site.operand(i)));
+    let y = Operand::of(site, site.result());
+    let bytes = match form {
         Form::Table | Form::Fixed => constants(),
         _ => vec![],
     };
+    Ok(vec![emit_on(site, (op, form), (zp, y_zp), bounds, (operands, y), bytes)])
+}
+
+fn emit_on(
+    site: &Site,
+    (op, form): (&'static str, Form),
+    (zp, y_zp): ([i32; 2], i32),
+    bounds: [i32; 2],
+    ([a, b], y): ([Operand; 2], Operand),
+    mut bytes: Vec<u8>,
+) -> Call {
+    let inputs = [&a, &b].map(|v| super::add::broadcast(&v.view, &y.view));
+    let kernel = Pairs { op, inputs, y: y.view, form, zp, y_zp, bounds };
     bytes.resize(kernel.constant_bytes(), 0);
     if form == Form::Table && op != "pair_lut" {
         site.remark("no float form gives its codes: a table of all pairs");
     }
-    let args = vec![
-        site.arg(site.operand(0)),
-        site.arg(site.operand(1)),
-        Arg::Const { name: "constants".into(), bytes },
-        site.arg(site.result()),
-    ];
-    Ok(vec![Call { kernel: Box::new(kernel), args }])
+    let constants = Arg::Const { name: "constants".into(), bytes };
+    Call { kernel: Box::new(kernel), args: vec![a.arg, b.arg, constants, y.arg] }
 }

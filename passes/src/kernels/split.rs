@@ -13,6 +13,7 @@ use super::depthwise::Depthwise;
 use super::lut::Lut;
 use super::moves::{Copy, Fill};
 use super::pool::Pool;
+use super::residual::Residual;
 use super::resize::{ENTRY, Resize};
 use super::row_sums::RowSums;
 use super::{Kernel, View};
@@ -118,12 +119,23 @@ impl Conv {
         let part = |range| {
             let [(x, x_at), (y, y_at)] = all.part(d, range);
             let sums = self.row_sums.as_ref().map(|(v, zp)| (v.part(d, range), *zp));
+            let (residual, residual_at) = self.residual_part(d, range);
             let mut offsets = vec![x_at, 0, 0, y_at];
             offsets.extend(sums.as_ref().map(|((_, at), _)| *at));
+            offsets.extend(residual_at);
             let row_sums = sums.map(|((v, _), zp)| (v, zp));
-            Part { kernel: make(Conv { x, y, row_sums, ..self.clone() }), offsets }
+            Part { kernel: make(Conv { x, y, row_sums, residual, ..self.clone() }), offsets }
         };
         ranges(self.y.shape[d], unit, tasks.n).into_iter().map(part).collect()
+    }
+
+    /// The residual of outputs along dimension `d`, and the bytes before it.
+    fn residual_part(&self, d: usize, range: (u64, u64)) -> (Option<Residual>, Option<u64>) {
+        let part = |r: &Residual| {
+            let (view, at) = r.view.part(d, range);
+            (Residual { view, ..r.clone() }, at)
+        };
+        self.residual.as_ref().map(part).unzip()
     }
 
     fn channel_parts(&self, tasks: Tasks, make: &dyn Fn(Conv) -> Box<dyn Kernel>) -> Vec<Part> {
@@ -133,7 +145,9 @@ impl Conv {
             let tables = panel * self.table_bytes() as u64;
             let mut offsets = vec![0, panel * self.panel_bytes(), tables, y_at];
             offsets.extend(self.row_sums.as_ref().map(|_| 0));
-            Part { kernel: make(Conv { y, ..self.clone() }), offsets }
+            let (residual, residual_at) = self.residual_part(3, range);
+            offsets.extend(residual_at);
+            Part { kernel: make(Conv { y, residual, ..self.clone() }), offsets }
         };
         ranges(self.y.shape[3], self.panel(), tasks.n).into_iter().map(part).collect()
     }
