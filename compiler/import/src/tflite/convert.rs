@@ -402,12 +402,10 @@ impl<'a> Converter<'a> {
         operands: &[Value],
         shape: &[u64],
     ) -> Result<Value, String> {
-        shapes::check_size(shape)?;
         let &t = node.op.outputs.first().ok_or("no output")?;
         let elem = self.elem(t, None).map_err(|p| p.what)?;
-        let ty: Type = TensorType { shape: shape.into(), elem, layout: None }.into();
-        let op = self.func.push_op(self.func.body, kind, operands, &[ty], node.loc);
-        Ok(self.func.result(op))
+        let ty = TensorType { shape: shape.into(), elem, layout: None };
+        self.made(node, kind, operands, ty)
     }
 
     fn emit_all(

@@ -141,7 +141,7 @@ impl Converter<'_> {
     }
 
     /// A constant of type `ty`, named after the node.
-    fn constant(&mut self, node: &Node, bytes: Vec<u8>, ty: TensorType) -> Value {
+    pub(super) fn constant(&mut self, node: &Node, bytes: Vec<u8>, ty: TensorType) -> Value {
         let data = self.module.add_data(&node.name, bytes);
         let kind = core::Const { data };
         let op = self.func.push_op(self.func.body, kind, &[], &[ty.into()], node.loc);

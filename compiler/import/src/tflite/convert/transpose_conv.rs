@@ -9,7 +9,7 @@
 use super::{Converter, Node, activation, positive};
 use crate::shapes;
 use crate::tflite::raw::RawOptions;
-use qcc_ir::dialect::{core, nn, quant};
+use qcc_ir::dialect::{nn, quant};
 use qcc_ir::{Affine, DType, Elem, OpKind, QuantParams, QuantType, TensorType, Value};
 use std::sync::Arc;
 
@@ -136,12 +136,8 @@ impl Converter<'_> {
             Some(q) => Elem::Quant(Arc::new(repeated(q, axes[0].stride * axes[1].stride)?)),
             None => ty.elem.clone(),
         };
-        Ok(self.made_constant(
-            node,
-            "weights",
-            all,
-            TensorType { shape: shape[..].into(), elem, layout: None },
-        ))
+        let ty = TensorType { shape: shape[..].into(), elem, layout: None };
+        Ok(self.constant(node, all, ty))
     }
 
     /// The bias of each channel, once per phase.
@@ -153,14 +149,7 @@ impl Converter<'_> {
         let phases = axes[0].stride * axes[1].stride;
         let all = bytes.repeat(phases as usize);
         let ty = TensorType::plain(&[bs[0] * phases], ty.storage());
-        Ok(Some(self.made_constant(node, "bias", all, ty)))
-    }
-
-    fn made_constant(&mut self, node: &Node, what: &str, bytes: Vec<u8>, ty: TensorType) -> Value {
-        let data = self.module.add_data(&format!("{}/{what}", node.name), bytes);
-        let body = self.func.body;
-        let op = self.func.push_op(body, core::Const { data }, &[], &[ty.into()], node.loc);
-        self.func.result(op)
+        Ok(Some(self.constant(node, all, ty)))
     }
 
     /// `[N,H,W,SH·SW·O]` to `[N,H·SH,W·SW,O]`.
