@@ -242,7 +242,7 @@ fn epilogue(c: &mut OpCheck, o: &Conv2d) {
     clamp(c, 11, lo, hi);
     let y = c.result(0);
     let is_byte = |t: &TensorType| matches!(t.storage(), DType::I8 | DType::U8);
-    let fits = residual.as_ref().is_some_and(|r| r.shape == y.shape && is_byte(r)) && is_byte(&y);
+    let fits = residual.as_ref().is_some_and(|r| r.shape == y.shape && is_byte(r)) && is_byte(y);
     c.require(13, fits && Epilogue::codes_type(o.lo, o.hi).is_some(), || {
         let residual =
             residual.map_or("none".to_string(), |r| format!("{} {:?}", r.storage(), r.shape));
