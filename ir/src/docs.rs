@@ -75,7 +75,7 @@ fn op(spec: &OpSpec, out: &mut String) {
     let traits = [
         (spec.terminator, "ends its region"),
         (spec.pure, "pure"),
-        (spec.same_scale, "keeps the quantization"),
+        (spec.same_scale, "its codes are those of its operand"),
     ];
     if traits.iter().any(|t| t.0) {
         out.push_str("- Traits: ");

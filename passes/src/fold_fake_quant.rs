@@ -122,9 +122,10 @@ fn fold(r: &mut Rewriter, op: OpId, mut k: Known, known: &mut AllKnown) {
 /// bits more.
 fn spread(mut codes: Tensor, k: &mut Known) -> Tensor {
     let [lo, hi] = k.grid.range;
-    let room = k.grid.storage.min_max().1 as i32 + 1;
-    let factor = room / (hi.max(-lo)).max(1);
-    let factor = if factor > 1 { 1 << factor.ilog2() } else { 1 };
+    let (min, max) = k.grid.storage.min_max();
+    let above = if hi > 0 { max / i64::from(hi) } else { max };
+    let below = if lo < 0 { min / i64::from(lo) } else { max };
+    let factor = 1 << above.min(below).max(1).ilog2();
     // A zero point is a code too: it has room where the codes have.
     k.grid.range = [lo * factor, hi * factor];
     for p in &mut k.params {

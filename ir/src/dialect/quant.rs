@@ -166,11 +166,12 @@ dialect! { Quant;
     LogSoftmax "quant.log_softmax" (x: one QuantTensor) -> (y: one QuantTensor) {} pure;
     /// x / √(Σ x²) over the last dimension; a row of zeros stays.
     L2Normalize "quant.l2_normalize" (x: one QuantTensor) -> (y: one QuantTensor) {} pure;
-    /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`.
+    /// Bilinear interpolation from `[N,H,W,C]` to `[N,H',W',C]`. TensorFlow Lite's arithmetic keeps scale
+    /// and zero point.
     ResizeBilinear "quant.resize_bilinear" (x: one QuantTensor) -> (y: one QuantTensor) {
         align_corners: bool = false,
         half_pixel_centers: bool = false,
-    } pure same_scale;
+    } pure;
     /// Index of the first largest (or smallest) element along `axis`.
     ArgMax "quant.arg_max" (x: one QuantTensor) -> (y: one IntTensor) {
         axis: u32,

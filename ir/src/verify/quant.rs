@@ -29,6 +29,7 @@ pub(super) const CONSTRAINTS: &[Constraint] = &[
     ("softmax_c2", "x and y have one parameter set each"),
     ("log_softmax_c2", "x and y have one parameter set each and the same storage"),
     ("l2_normalize_c2", "x and y have one parameter set each and the same storage"),
+    ("resize_bilinear_c4", "x and y have one parameter set each and the same storage"),
     ("concat_c4", "inputs and y have one parameter set each and the same storage"),
     ("reshape_c3", "x and y have one type with the same parameters, along any axis"),
     ("max_pool2d_c4", "x has one parameter set"),
@@ -112,7 +113,10 @@ pub(super) fn check(c: &mut OpCheck, op: &Op) {
             shapes::softmax(c);
             uniform(c, 2, &[c.tensor(0), c.result(0)], true);
         }
-        Op::ResizeBilinear(o) => shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers),
+        Op::ResizeBilinear(o) => {
+            shapes::resize_bilinear(c, o.align_corners, o.half_pixel_centers);
+            uniform(c, 4, &[c.tensor(0), c.result(0)], true);
+        }
         Op::ArgMax(o) => shapes::arg_max(c, o.axis),
         Op::Concat(o) => {
             shapes::concat(c, o.axis);

@@ -54,6 +54,12 @@ impl Site<'_, '_> {
             }
             ty = self.y.clone();
         }
+        // Interpolated in float32: any parameters.
+        if matches!(kind, OpKind::Quant(quant::Op::ResizeBilinear(_)))
+            && self.r.m.numerics == Numerics::Onnx
+        {
+            ty = self.y.clone();
+        }
         let pooled = self.insert(kind, &[x], ty)?;
         self.in_y(pooled)
     }
