@@ -10,12 +10,13 @@
 //! Only ops with a quantized input and a quantized output are touched; the parameters that the model
 //! states stay.
 //! - Weights: symmetric int8, one scale per output channel, or one for all (`weights=per-tensor`). `auto`
-//!   measures: one scale where it costs less than 1 dB of signal to noise.
+//!   measures: one scale where it costs less than 1 dB of signal to noise; in `onnx` numerics it leaves the
+//!   op in float32, as ONNX Runtime does where a model does not quantize its weights.
 //! - Biases: int32 (int64 where 16-bit activations need it) codes of scale s_x·s_w.
 //! - Constant operands of sums, differences, products and quotients (`tflite` numerics): their own range in
 //!   the storage of the other operand. ONNX Runtime computes with such a constant in float32, so in `onnx`
 //!   numerics the op stays float, with the bits that it has there.
-//! - Constant factors of matrix products: their own range. Constants in a concatenation: likewise, or in
+//! - Constant factors of matrix products: likewise. Constants in a concatenation: their own range, or in
 //!   `onnx` numerics the parameters of the result, which is exact.
 //! - Results between quantized ops (`tflite` numerics): relu6 and relu_n1_to_1 end in their range; sums,
 //!   differences, products, concatenations, means and activations of quantized values end in the range that
@@ -44,7 +45,7 @@ pub static PASS: Pass = Pass {
         name: "weights",
         kind: OptionKind::Word(&["auto", "per-axis", "per-tensor"]),
         default: "auto",
-        help: "auto: per-tensor where it loses less than 1 dB; else as said",
+        help: "auto: per-tensor where it loses less than 1 dB, none in onnx numerics; else as said",
     }],
     run,
 };

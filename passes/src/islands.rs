@@ -139,7 +139,7 @@ fn explain(r: &Rewriter, op: OpId, kind: &Op) -> (String, String) {
         let remedy = "give its output a range: a FakeQuant or QDQ pair behind it";
         return (format!("'{who}' reads its output unquantized"), remedy.to_string());
     }
-    if elementwise(kind) && r.m.numerics == Numerics::Onnx {
+    if computes_with_constants(kind) && r.m.numerics == Numerics::Onnx {
         let is_const = |&&v: &&Value| crate::consts::is_const(r.f(), v);
         if let Some(v) = r.f().operands(op).iter().find(is_const) {
             let why = format!("its constant '{}' is not quantized", r.name_of(*v));
@@ -152,8 +152,13 @@ fn explain(r: &Rewriter, op: OpId, kind: &Op) -> (String, String) {
     )
 }
 
-fn elementwise(kind: &Op) -> bool {
-    matches!(kind, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_))
+/// Ops whose constants ONNX Runtime keeps in float32 unless the model quantizes them.
+fn computes_with_constants(kind: &Op) -> bool {
+    let layer = matches!(
+        kind,
+        Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::FullyConnected(_) | Op::MatMul(_)
+    );
+    layer || matches!(kind, Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_))
 }
 
 /// A float value that is neither a constant nor made of codes.

@@ -149,8 +149,10 @@ pub(super) fn constants(r: &mut Rewriter, op: OpId) -> bool {
 /// quantize in float32, between DequantizeLinear and QuantizeLinear; codes would be coarser.
 fn takes_codes(r: &Rewriter, op: OpId) -> bool {
     match r.nn(op) {
-        Some(Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_)) => r.m.numerics == Numerics::TfLite,
-        Some(Op::Concat(_) | Op::MatMul(_)) => true,
+        Some(Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) | Op::MatMul(_)) => {
+            r.m.numerics == Numerics::TfLite
+        }
+        Some(Op::Concat(_)) => true,
         _ => false,
     }
 }

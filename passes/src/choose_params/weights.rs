@@ -6,7 +6,7 @@ use crate::quant_params::{Exact, Grid, Slices, accumulator_dtype, bias_codes, bi
 use crate::rewriter::Rewriter;
 use qcc_ir::dialect::nn::Op;
 use qcc_ir::dialect::quant;
-use qcc_ir::{DType, Elem, OpId, TensorType, Value};
+use qcc_ir::{DType, Elem, Numerics, OpId, TensorType, Value};
 use qcc_runtime::Tensor;
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ pub(super) fn conv(r: &mut Rewriter, op: OpId, mode: Mode, ctx: &mut PassContext
 fn weights(r: &mut Rewriter, op: OpId, mode: Mode, ctx: &mut PassContext) -> bool {
     let w = r.operand(op, 1);
     let Some(t) = r.const_tensor(w).filter(|t| t.dtype() == DType::F32) else { return false };
+    if mode == Mode::Auto && r.m.numerics == Numerics::Onnx {
+        return false;
+    }
     let axis = if matches!(r.nn(op), Some(Op::DepthwiseConv2d(_))) { 3 } else { 0 };
     let grid = Grid::signed(8, true);
     let per_axis = symmetric(&t, Some(axis), grid);
