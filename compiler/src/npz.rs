@@ -6,7 +6,7 @@ use crate::{Error, Result, files};
 use indexmap::IndexMap;
 use npyz::{AutoSerialize, WriterBuilder};
 use qcc_runtime::tensor::Element;
-use qcc_runtime::{DType, Tensor};
+use qcc_runtime::{DType, Tensor, dtype::f32_of_half};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
@@ -110,10 +110,11 @@ fn split_npy(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
     Some((Header { descr, column_major, shape }, data))
 }
 
-/// `uint32` becomes `i64`: there is no tensor of it.
+/// `uint32` becomes `i64` and `float16` `f32`: there are no tensors of them.
 fn parse_npy(bytes: &[u8]) -> std::result::Result<Tensor, Unreadable> {
     let (header, data) = split_npy(bytes).ok_or_else(|| other("not an npy array"))?;
     match header.descr.trim_start_matches(['<', '>', '|', '=']) {
+        "f2" => elements(header, data, |b| f32_of_half(u16::from_le_bytes(b))),
         "f4" => elements(header, data, f32::from_le_bytes),
         "f8" => elements(header, data, f64::from_le_bytes),
         "i1" => elements(header, data, i8::from_le_bytes),
@@ -246,6 +247,13 @@ mod tests {
             bytes.extend(v.to_be_bytes());
         }
         assert_eq!(parse_npy(&bytes).unwrap().to_i64_vec(), [0, 1, 2, 10, 11, 12]);
+    }
+
+    #[test]
+    fn half_precision_numbers() {
+        let data: Vec<u8> = [0x3C00, 0xC100].iter().flat_map(|b: &u16| b.to_le_bytes()).collect();
+        let npy = [header("<f2", "False", "(2,)"), data].concat();
+        assert_eq!(parse_npy(&npy).unwrap().to_f64_vec(), [1.0, -2.5]);
     }
 
     #[test]

@@ -123,6 +123,18 @@ impl FromStr for DType {
     }
 }
 
+/// The number that a float16 stands for: 1 bit of sign, 5 of exponent, 10 of fraction. Exact.
+pub fn f32_of_half(bits: u16) -> f32 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        e => (1024.0 + fraction) * 2f32.powi(e - 25),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +154,12 @@ mod tests {
         assert_eq!(DType::I8.min_max(), (-128, 127));
         assert_eq!(DType::U16.min_max(), (0, 65535));
         assert!(DType::U8.is_int() && !DType::Bool.is_int() && DType::F64.is_float());
+    }
+
+    #[test]
+    fn half_precision() {
+        let numbers = [0x3C00, 0xC100, 0x0001, 0x7BFF, 0xFC00, 0x8000].map(f32_of_half);
+        assert_eq!(numbers, [1.0, -2.5, 2f32.powi(-24), 65504.0, f32::NEG_INFINITY, 0.0]);
+        assert!(f32_of_half(0x7E00).is_nan());
     }
 }

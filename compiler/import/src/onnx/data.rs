@@ -10,6 +10,7 @@ use super::proto;
 use crate::shapes;
 use qcc_ir::DType;
 use qcc_runtime::Tensor;
+use qcc_runtime::dtype::f32_of_half;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
@@ -198,7 +199,7 @@ fn typed_bytes(t: &proto::Tensor, ty: OnnxType, n: usize, bytes: usize) -> Resul
 fn widen(bytes: Vec<u8>, ty: OnnxType, count: usize) -> Result<Vec<u8>, String> {
     let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
     Ok(match ty {
-        OnnxType::FLOAT16 => halves().flat_map(|h| half(h).to_le_bytes()).collect(),
+        OnnxType::FLOAT16 => halves().flat_map(|h| f32_of_half(h).to_le_bytes()).collect(),
         OnnxType::BFLOAT16 => halves().flat_map(|h| (u32::from(h) << 16).to_le_bytes()).collect(),
         OnnxType::UINT32 => bytes.chunks_exact(4).flat_map(|b| [b, &[0; 4]].concat()).collect(),
         OnnxType::UINT64 if bytes.chunks_exact(8).any(|b| b[7] >= 0x80) => {
@@ -242,18 +243,6 @@ fn small(bits: u8, e: u32, m: u32, bias: i32) -> f32 {
     sign * match exponent {
         0 => mantissa / one * 2f32.powi(1 - bias),
         _ => (1.0 + mantissa / one) * 2f32.powi(exponent - bias),
-    }
-}
-
-/// A float16 as float32; exact.
-fn half(h: u16) -> f32 {
-    let sign = if h >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, mantissa) = (i32::from(h >> 10 & 31), f32::from(h & 1023));
-    sign * match exponent {
-        0 => mantissa * 2f32.powi(-24),
-        31 if mantissa == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1024.0 + mantissa) * 2f32.powi(e - 25),
     }
 }
 

@@ -7,6 +7,7 @@ use super::proto::{TensorProto, TensorShape};
 use crate::shapes;
 use qcc_ir::DType;
 use qcc_runtime::Tensor;
+use qcc_runtime::dtype::f32_of_half;
 
 /// Bytes that one constant may have where the file does not hold them but asks for repetition.
 const MAX_REPEATED: usize = 1 << 26;
@@ -191,22 +192,10 @@ fn values(ty: TfType, p: &TensorProto) -> Vec<Number> {
 /// An element that qcc has no type for, as one that it has.
 fn widen(ty: TfType, bits: u64) -> Number {
     match ty {
-        TfType::HALF => Number::Real(half(bits as u16)),
+        TfType::HALF => Number::Real(f32_of_half(bits as u16).into()),
         TfType::BFLOAT16 => Number::Real(f32::from_bits((bits as u32) << 16).into()),
         _ => Number::Int(i64::try_from(bits).unwrap_or(i64::MAX)),
     }
-}
-
-/// The value of a float16.
-fn half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        e => (1024.0 + fraction) * 2f64.powi(e - 25),
-    };
-    if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
 #[cfg(test)]
