@@ -77,6 +77,10 @@ fn targets_and_levels_are_checked() {
     );
     fail(1, &["C identifier"], &[&["compile", &digits(), "--symbol", "a-b"], &to[..]].concat());
     fail(1, &["--emit"], &["compile", &digits(), "-o", "digits.xyz"]);
+    for seconds in ["-1", "nan", "inf"] {
+        fail(2, &["at least 0"], &["bench", &digits(), &format!("--seconds={seconds}")]);
+        fail(2, &["at least 0"], &["check", &digits(), &format!("--tolerance={seconds}")]);
+    }
     let linux = ["--target", "x86_64-unknown-linux-gnu", "-o", "digits.dylib"];
     fail(1, &["ends in .so"], &[&["compile", &digits()], &linux[..]].concat());
     let windows = ["--target", "x86_64-pc-windows-msvc", "-o", "digits.so"];

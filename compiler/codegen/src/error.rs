@@ -6,6 +6,9 @@ pub enum CodegenError {
     /// The target triple or CPU level is not one that qcc generates code for.
     #[error("target '{target}' is not supported: {why}")]
     Target { target: String, why: String },
+    /// There is no linker, or it failed.
+    #[error("no shared library for '{target}': {why}")]
+    Link { target: String, why: String },
     /// A kernel cannot be expressed on this target.
     #[error("kernel '{kernel}': {why}")]
     Kernel { kernel: String, why: String },

@@ -18,7 +18,8 @@ pub struct BenchArgs {
     /// The model.
     model: PathBuf,
     /// Seconds of timed runs.
-    #[arg(long, visible_alias = "min-time", value_name = "S", default_value_t = 1.0)]
+    #[arg(long, visible_alias = "min-time", value_name = "S", default_value_t = 1.0,
+          value_parser = super::nonnegative)]
     seconds: f64,
     /// Inputs; case0 of a golden file, or arrays by name. Otherwise seeded noise.
     #[arg(long, value_name = "FILE.npz")]

@@ -28,7 +28,7 @@ pub struct CheckArgs {
     per_layer: bool,
     /// Largest difference that passes, in quantized units (floats: absolute); by default 0 for
     /// integers, and for floats 2^-18 of the largest number expected (0 per layer).
-    #[arg(long, value_name = "LSB")]
+    #[arg(long, value_name = "LSB", value_parser = super::nonnegative)]
     tolerance: Option<f64>,
     /// Check code compiled into this process (default).
     #[arg(long, conflicts_with_all = ["aot", "interpret"])]

@@ -345,3 +345,12 @@ fn parse_shape(text: &str) -> Result<(String, Vec<u64>)> {
     let extents: std::result::Result<Vec<u64>, _> = shape.split('x').map(str::parse).collect();
     Ok((name.to_string(), extents.map_err(|_| fail())?))
 }
+
+/// A number of at least 0 that has an end.
+fn nonnegative(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse::<f64>().map_err(|e| e.to_string())?;
+    match number >= 0.0 && number.is_finite() {
+        true => Ok(number),
+        false => Err("a finite number of at least 0 is needed".into()),
+    }
+}

@@ -12,7 +12,7 @@ use target_lexicon::{OperatingSystem, Triple};
 /// There is no linker for the target (the message names those tried), or it failed.
 pub fn link_shared(object: &Path, output: &Path, target: &Target) -> Result<(), CodegenError> {
     let triple = &target.triple;
-    let fail = |why: String| CodegenError::Target { target: triple.to_string(), why };
+    let fail = |why: String| CodegenError::Link { target: triple.to_string(), why };
     let candidates = linkers(triple);
     for linker in &candidates {
         let mut command = Command::new(linker);

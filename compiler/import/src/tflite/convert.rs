@@ -408,6 +408,20 @@ impl<'a> Converter<'a> {
         self.made(node, kind, operands, ty)
     }
 
+    /// Tensor `t` is `v`, which an operator computes.
+    ///
+    /// # Errors
+    /// It has a value already: the graph has a cycle, or two operators write one tensor.
+    pub(super) fn define(&mut self, t: usize, v: Value) -> Result<(), String> {
+        let name = &self.graph.tensors[t].name;
+        if self.values[t].is_some() {
+            return Err(format!("'{name}' has a value before: a cycle, or two writers"));
+        }
+        self.func.set_name(v, name);
+        self.values[t] = Some(v);
+        Ok(())
+    }
+
     fn emit_all(
         &mut self,
         node: &Node,
@@ -433,8 +447,7 @@ impl<'a> Converter<'a> {
         let op = self.func.push_op(body, kind, operands, &types, node.loc);
         for (k, &t) in node.op.outputs.iter().enumerate() {
             let v = self.func.results(op)[k];
-            self.func.set_name(v, &self.graph.tensors[t].name);
-            self.values[t] = Some(v);
+            self.define(t, v)?;
         }
         Ok(())
     }

@@ -224,9 +224,7 @@ impl Converter<'_> {
     pub(super) fn bind(&mut self, node: &Node, k: usize, v: Value) -> Result<(), String> {
         let v = self.as_output(node, k, v)?;
         let t = node.op.outputs[k];
-        self.func.set_name(v, &self.graph.tensors[t].name);
-        self.values[t] = Some(v);
-        Ok(())
+        self.define(t, v)
     }
 
     /// As `bind`, for an operator whose kernel checks that no parameters change.

@@ -157,3 +157,14 @@ fn what_is_out_of_reach_is_named() {
     let found = import(tensors(), vec![op("TRANSPOSE", &[0, 1], &[2], RawOptions::None)]);
     assert_eq!(found.unwrap_err(), "TRANSPOSE: axis 3 of 2 dimensions");
 }
+
+#[test]
+fn a_tensor_is_written_once() {
+    let double = |from, to| op("ADD", &[from, from], &[to], RawOptions::None);
+    let graph = || vec![codes("x", &[2], 0.5), codes("y", &[2], 0.5)];
+    assert!(import(graph(), vec![double(0, 1)]).is_ok());
+    let again = import(graph(), vec![double(0, 1), double(1, 1)]).unwrap_err();
+    assert_eq!(again, "ADD: 'y' has a value before: a cycle, or two writers");
+    let input = import(graph(), vec![double(0, 0), double(0, 1)]).unwrap_err();
+    assert_eq!(input, "ADD: 'x' has a value before: a cycle, or two writers");
+}
