@@ -23,6 +23,15 @@ impl Cpu {
     pub fn named(name: &str, arch: Arch) -> Result<Cpu> {
         CpuLevel::resolve(name, arch).map(Cpu).map_err(|e| Error::Input(e.to_string()))
     }
+    /// The highest level within this one's features after `changes`, a list like
+    /// `+avx512vnni,-fma`: see [`CpuLevel::with_features`].
+    ///
+    /// # Errors
+    /// An item without a sign; a feature that this architecture's levels do not know.
+    pub fn with_features(self, changes: &str) -> Result<Cpu> {
+        let level = self.0.with_features(changes);
+        level.map(Cpu).map_err(|e| Error::Input(format!("--features: {e}")))
+    }
     /// A given level.
     pub fn level(level: CpuLevel) -> Cpu {
         Cpu(level)

@@ -4,6 +4,16 @@ mod common;
 use common::*;
 
 #[test]
+fn features_have_a_sign_and_a_known_name() {
+    let s = Scratch::new();
+    let out = s.path("m.o");
+    let with =
+        |f| ["compile", "m.tflite", "--target", "x86_64-linux-gnu", "-o", &out, "--features", f];
+    fail(1, &["`avx2`", "+NAME"], &with("avx2"));
+    fail(1, &["unknown CPU feature `dotprod`", "avx512vnni"], &with("+dotprod"));
+}
+
+#[test]
 fn what_is_not_there_yet_says_so() {
     fail(1, &["quantize", "not available yet"], &["quantize", "x"]);
     let s = Scratch::new();

@@ -1,9 +1,12 @@
 //! CPU levels: the instruction sets that code is generated for.
 //!
-//! A level is a named set of features; code for a level runs on every host that lists it in
+//! A level is a named set of [features](Feature); code for a level runs on every host that lists it in
 //! [`levels_of_host`]. Invariant: names are those of `--cpu` on the command line. Anyone may call.
 
 pub mod amx;
+mod features;
+
+pub use features::{Feature, FeatureError};
 
 use std::fmt;
 use std::str::FromStr;
@@ -147,7 +150,7 @@ impl CpuLevel {
 
     /// True when this machine runs code of this level.
     pub fn runs_here(self) -> bool {
-        Arch::host() == Some(self.arch()) && host_has(self)
+        Arch::host() == Some(self.arch()) && self.features().all(host_has)
     }
 }
 
@@ -179,41 +182,48 @@ pub fn levels_of_host() -> Vec<CpuLevel> {
     CpuLevel::ALL.into_iter().filter(|l| l.runs_here()).collect()
 }
 
+/// True when the CPU has the feature, and the system lets programs use it.
 #[cfg(target_arch = "x86_64")]
-fn host_has(level: CpuLevel) -> bool {
+fn host_has(feature: Feature) -> bool {
     use std::arch::is_x86_feature_detected as has;
-    match level {
-        CpuLevel::X86Baseline => true,
-        CpuLevel::X86V2 => has!("ssse3") && has!("sse4.1") && has!("sse4.2") && has!("popcnt"),
-        CpuLevel::X86V3 => {
-            let vector = has!("avx2") && has!("fma") && has!("f16c");
-            let scalar = has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("movbe");
-            host_has(CpuLevel::X86V2) && vector && scalar
-        }
-        CpuLevel::X86AvxVnni => host_has(CpuLevel::X86V3) && has!("avxvnni"),
-        CpuLevel::X86V4 => {
-            let base = has!("avx512f") && has!("avx512vl") && has!("avx512bw") && has!("avx512dq");
-            host_has(CpuLevel::X86V3) && base
-        }
-        CpuLevel::X86Avx512Vnni => host_has(CpuLevel::X86V4) && has!("avx512vnni"),
-        CpuLevel::X86Amx => host_has(CpuLevel::X86Avx512Vnni) && amx::available(),
-        CpuLevel::A64Baseline | CpuLevel::A64Dotprod | CpuLevel::A64I8mm => false,
+    match feature {
+        Feature::Sse3 => has!("sse3"),
+        Feature::Ssse3 => has!("ssse3"),
+        Feature::Sse41 => has!("sse4.1"),
+        Feature::Sse42 => has!("sse4.2"),
+        Feature::Popcnt => has!("popcnt"),
+        Feature::Avx => has!("avx"),
+        Feature::Avx2 => has!("avx2"),
+        Feature::Fma => has!("fma"),
+        Feature::F16c => has!("f16c"),
+        Feature::Bmi1 => has!("bmi1"),
+        Feature::Bmi2 => has!("bmi2"),
+        Feature::Lzcnt => has!("lzcnt"),
+        Feature::Movbe => has!("movbe"),
+        Feature::AvxVnni => has!("avxvnni"),
+        Feature::Avx512F => has!("avx512f"),
+        Feature::Avx512Vl => has!("avx512vl"),
+        Feature::Avx512Bw => has!("avx512bw"),
+        Feature::Avx512Dq => has!("avx512dq"),
+        Feature::Avx512Vnni => has!("avx512vnni"),
+        Feature::AmxInt8 => amx::available(),
+        Feature::Dotprod | Feature::I8mm => false,
     }
 }
 
+/// True when the CPU has the feature.
 #[cfg(target_arch = "aarch64")]
-fn host_has(level: CpuLevel) -> bool {
+fn host_has(feature: Feature) -> bool {
     use std::arch::is_aarch64_feature_detected as has;
-    match level {
-        CpuLevel::A64Baseline => true,
-        CpuLevel::A64Dotprod => has!("dotprod"),
-        CpuLevel::A64I8mm => has!("dotprod") && has!("i8mm"),
+    match feature {
+        Feature::Dotprod => has!("dotprod"),
+        Feature::I8mm => has!("i8mm"),
         _ => false,
     }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn host_has(_: CpuLevel) -> bool {
+fn host_has(_: Feature) -> bool {
     false
 }
 

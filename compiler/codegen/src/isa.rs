@@ -3,7 +3,7 @@
 use crate::CodegenError;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use qcc_runtime::cpu::{Arch, CpuLevel};
+use qcc_runtime::cpu::{Arch, CpuLevel, Feature};
 use target_lexicon::{Architecture, BinaryFormat, Triple};
 
 /// A machine to generate code for.
@@ -54,7 +54,7 @@ impl Target {
             triple.binary_format = BinaryFormat::Elf; // bare metal: aarch64-unknown-none
         }
         let mut builder = isa::lookup(triple).map_err(|e| fail(e.to_string()))?;
-        for flag in cpu_flags(self.cpu) {
+        for flag in self.cpu.features().filter_map(flag) {
             builder.enable(flag).map_err(|e| fail(format!("{flag}: {e}")))?;
         }
         builder.finish(settings::Flags::new(shared)).map_err(|e| fail(e.to_string()))
@@ -74,21 +74,27 @@ impl Target {
     }
 }
 
-/// Cranelift's flags for a CPU level.
-fn cpu_flags(cpu: CpuLevel) -> Vec<&'static str> {
-    const V2: [&str; 5] = ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
-    const V3: [&str; 6] = ["has_avx", "has_avx2", "has_fma", "has_bmi1", "has_bmi2", "has_lzcnt"];
-    const V4: [&str; 3] = ["has_avx512vl", "has_avx512f", "has_avx512dq"];
-    let all = |sets: &[&[&'static str]]| sets.concat();
-    match cpu {
-        CpuLevel::X86Baseline => vec![],
-        CpuLevel::X86V2 => all(&[&V2]),
-        CpuLevel::X86V3 => all(&[&V2, &V3]),
-        CpuLevel::X86AvxVnni => all(&[&V2, &V3, &["has_avx_vnni"]]),
-        CpuLevel::X86V4 => all(&[&V2, &V3, &V4]),
-        CpuLevel::X86Avx512Vnni | CpuLevel::X86Amx => all(&[&V2, &V3, &V4, &["has_avx512vnni"]]),
-        CpuLevel::A64Baseline => vec![],
-        CpuLevel::A64Dotprod => vec!["has_dotprod"],
-        CpuLevel::A64I8mm => vec!["has_dotprod", "has_i8mm"],
-    }
+/// Cranelift's flag for a feature; `None` where it makes no difference to Cranelift.
+fn flag(feature: Feature) -> Option<&'static str> {
+    Some(match feature {
+        Feature::Sse3 => "has_sse3",
+        Feature::Ssse3 => "has_ssse3",
+        Feature::Sse41 => "has_sse41",
+        Feature::Sse42 => "has_sse42",
+        Feature::Popcnt => "has_popcnt",
+        Feature::Avx => "has_avx",
+        Feature::Avx2 => "has_avx2",
+        Feature::Fma => "has_fma",
+        Feature::Bmi1 => "has_bmi1",
+        Feature::Bmi2 => "has_bmi2",
+        Feature::Lzcnt => "has_lzcnt",
+        Feature::AvxVnni => "has_avx_vnni",
+        Feature::Avx512F => "has_avx512f",
+        Feature::Avx512Vl => "has_avx512vl",
+        Feature::Avx512Dq => "has_avx512dq",
+        Feature::Avx512Vnni => "has_avx512vnni",
+        Feature::Dotprod => "has_dotprod",
+        Feature::I8mm => "has_i8mm",
+        Feature::F16c | Feature::Movbe | Feature::Avx512Bw | Feature::AmxInt8 => return None,
+    })
 }

@@ -28,7 +28,8 @@ pub struct CompileArgs {
     /// Target triple; this machine by default.
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
-    /// CPU features to add (+x) or leave out (-y).
+    /// CPU features to add (+x) or leave out (-y), from left to right: each level of --cpu becomes
+    /// the highest level within the features that result.
     #[arg(long, value_name = "+x,-y", allow_hyphen_values = true)]
     features: Option<String>,
     /// Prefix of the exported symbols; the model's name by default.
@@ -71,13 +72,10 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
     if args.emit.is_none() && emit == Emit::Sharedlib {
         check_library_name(&args.output, &triple)?;
     }
-    if let Some(f) = &args.features {
-        let what = "single CPU features are not available yet; choose a level with --cpu";
-        return Err(Error::Input(format!("--features {f}: {what}")));
-    }
     // Not 'native': the same command gives the same bytes on every host.
     let arch = arch_of(&triple)?;
     let cpus = args.options.cpus(arch, "baseline")?;
+    let cpus = with_features(cpus, args.features.as_deref().unwrap_or_default())?;
     let compiler = args.options.compiler(global, cpus[0])?;
     let source = compiler.read(&args.model)?;
     let bytes = match emit {
@@ -96,6 +94,15 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
         format!("{}: {} bytes for {}", args.output.display(), bytes.len(), cpus.join(", "))
     });
     Ok(Outcome::Done)
+}
+
+/// The levels with single features added or left out, in increasing order.
+fn with_features(cpus: Vec<Cpu>, changes: &str) -> Result<Vec<Cpu>> {
+    let changed: Result<Vec<Cpu>> = cpus.into_iter().map(|c| c.with_features(changes)).collect();
+    let mut changed = changed?;
+    changed.sort_by_key(|c| c.0);
+    changed.dedup();
+    Ok(changed)
 }
 
 fn from_extension(path: &Path) -> Result<Emit> {

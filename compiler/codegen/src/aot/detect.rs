@@ -15,7 +15,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Linkage, Module};
 use cranelift_object::ObjectModule;
-use qcc_runtime::cpu::{Arch, CpuLevel, amx};
+use qcc_runtime::cpu::{Arch, CpuLevel, Feature, amx};
 use target_lexicon::OperatingSystem;
 
 /// Defines `int32_t <symbol>_cpu(void)`: one more than the index of the first of `levels` that
@@ -42,7 +42,8 @@ pub(super) fn define(
         };
         let mut choice = b.ins().iconst(types::I32, 0);
         for (i, &level) in levels.iter().enumerate().rev() {
-            let runs = has_all(b, &facts, &needs(level));
+            let needs: Vec<_> = level.features().flat_map(needs).collect();
+            let runs = has_all(b, &facts, &needs);
             let this = b.ins().iconst(types::I32, i as i64 + 1);
             choice = b.ins().select(runs, this, choice);
         }
@@ -229,40 +230,37 @@ fn call_if(out: &mut dyn Module, b: &mut FunctionBuilder, condition: Value, f: F
 /// Facts that tiles need besides permission.
 const AMX: [(usize, u64); 2] = [(LEAF7_EDX, amx::CPUID_7_EDX as u64), (XCR0, amx::XCR0 as u64)];
 
-/// Which bits of which facts a level needs (Intel SDM volume 2, CPUID; Arm ARM, ID_AA64ISAR*).
-fn needs(level: CpuLevel) -> Vec<(usize, u64)> {
-    let bits = |list: &[u32]| list.iter().fold(0, |mask, b| mask | 1 << b);
-    // SSE3, SSSE3, SSE4.1, SSE4.2, POPCNT.
-    let v2 = vec![(LEAF1_ECX, bits(&[0, 9, 19, 20, 23]))];
-    let v3 = [
-        v2.clone(),
-        // FMA, MOVBE, OSXSAVE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT; the system saves ymm.
-        vec![
-            (LEAF1_ECX, bits(&[12, 22, 27, 28, 29])),
-            (LEAF7_EBX, bits(&[3, 5, 8])),
-            (EXTENDED1_ECX, bits(&[5])),
-            (XCR0, bits(&[1, 2])),
-        ],
-    ]
-    .concat();
-    // AVX-512 F, DQ, BW, VL; the system saves masks and zmm.
-    let v4 =
-        [v3.clone(), vec![(LEAF7_EBX, bits(&[16, 17, 30, 31])), (XCR0, bits(&[1, 2, 5, 6, 7]))]]
-            .concat();
-    match level {
-        CpuLevel::X86Baseline | CpuLevel::A64Baseline => vec![],
-        CpuLevel::X86V2 => v2,
-        CpuLevel::X86V3 => v3,
-        CpuLevel::X86AvxVnni => [v3, vec![(LEAF7_1_EAX, bits(&[4]))]].concat(),
-        CpuLevel::X86V4 => v4,
-        CpuLevel::X86Avx512Vnni => [v4, vec![(LEAF7_ECX, bits(&[11]))]].concat(),
-        CpuLevel::X86Amx => {
-            let vnni = needs(CpuLevel::X86Avx512Vnni);
-            [vnni, AMX.to_vec(), vec![(PERMISSION, 1)]].concat()
-        }
+/// Which bits of which facts say that the CPU has a feature, and that the system saves the
+/// registers which come with it (Intel SDM volume 2, CPUID; Arm ARM, ID_AA64ISAR*).
+fn needs(feature: Feature) -> Vec<(usize, u64)> {
+    let bit = |fact: usize, bit: u32| vec![(fact, 1 << bit)];
+    let saved = |bits: &[u32]| (XCR0, bits.iter().fold(0, |mask, b| mask | 1 << b));
+    match feature {
+        Feature::Sse3 => bit(LEAF1_ECX, 0),
+        Feature::Ssse3 => bit(LEAF1_ECX, 9),
+        Feature::Sse41 => bit(LEAF1_ECX, 19),
+        Feature::Sse42 => bit(LEAF1_ECX, 20),
+        Feature::Popcnt => bit(LEAF1_ECX, 23),
+        // OSXSAVE and AVX; xmm and ymm.
+        Feature::Avx => vec![(LEAF1_ECX, 1 << 27 | 1 << 28), saved(&[1, 2])],
+        Feature::Avx2 => bit(LEAF7_EBX, 5),
+        Feature::Fma => bit(LEAF1_ECX, 12),
+        Feature::F16c => bit(LEAF1_ECX, 29),
+        Feature::Bmi1 => bit(LEAF7_EBX, 3),
+        Feature::Bmi2 => bit(LEAF7_EBX, 8),
+        Feature::Lzcnt => bit(EXTENDED1_ECX, 5),
+        Feature::Movbe => bit(LEAF1_ECX, 22),
+        Feature::AvxVnni => bit(LEAF7_1_EAX, 4),
+        // Masks, and both parts of zmm.
+        Feature::Avx512F => vec![(LEAF7_EBX, 1 << 16), saved(&[1, 2, 5, 6, 7])],
+        Feature::Avx512Dq => bit(LEAF7_EBX, 17),
+        Feature::Avx512Bw => bit(LEAF7_EBX, 30),
+        Feature::Avx512Vl => bit(LEAF7_EBX, 31),
+        Feature::Avx512Vnni => bit(LEAF7_ECX, 11),
+        Feature::AmxInt8 => [&AMX[..], &[(PERMISSION, 1)]].concat(),
         // Fields of four bits that count versions; version 1 is all that is needed.
-        CpuLevel::A64Dotprod => vec![(ISAR0, bits(&[44]))],
-        CpuLevel::A64I8mm => vec![(ISAR0, bits(&[44])), (ISAR1, bits(&[52]))],
+        Feature::Dotprod => bit(ISAR0, 44),
+        Feature::I8mm => bit(ISAR1, 52),
     }
 }
 
