@@ -29,8 +29,7 @@ impl Cpu {
     /// # Errors
     /// An item without a sign; a feature that this architecture's levels do not know.
     pub fn with_features(self, changes: &str) -> Result<Cpu> {
-        let level = self.0.with_features(changes);
-        level.map(Cpu).map_err(|e| Error::Input(format!("--features: {e}")))
+        self.0.with_features(changes).map(Cpu).map_err(|e| Error::Input(e.to_string()))
     }
     /// A given level.
     pub fn level(level: CpuLevel) -> Cpu {

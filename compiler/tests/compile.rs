@@ -50,6 +50,23 @@ fn objects_for_other_machines() {
 }
 
 #[test]
+fn features_choose_the_level() {
+    let (s, model) = (Scratch::new(), digits());
+    let object = |options: &[&str]| {
+        let target = ["--target", "x86_64-unknown-linux-gnu"];
+        s.succeed(&[&["compile", &model, "-o", "m.o"], &target[..], options].concat());
+        s.read("m.o")
+    };
+    let v3 = object(&["--cpu", "x86-64-v3"]);
+    let vnni = object(&["--cpu", "avxvnni"]);
+    assert_ne!(v3, vnni);
+    assert_eq!(object(&["--cpu", "x86-64-v3", "--features", "+avxvnni"]), vnni);
+    assert_eq!(object(&["--cpu", "avxvnni", "--features", "-avxvnni"]), v3);
+    // Two levels that come to the same are one.
+    assert_eq!(object(&["--cpu", "x86-64-v3,avxvnni", "--features", "-avxvnni"]), v3);
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn two_models_link_into_one_c_program() {
     let s = Scratch::new();

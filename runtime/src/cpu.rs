@@ -1,7 +1,8 @@
 //! CPU levels: the instruction sets that code is generated for.
 //!
-//! A level is a named set of [features](Feature); code for a level runs on every host that lists it in
-//! [`levels_of_host`]. Invariant: names are those of `--cpu` on the command line. Anyone may call.
+//! A level is a named set of [features](Feature); code for a level runs on every host that lists
+//! it in [`levels_of_host`]. Invariant: names are those of `--cpu` on the command line. Anyone may
+//! call.
 
 pub mod amx;
 mod features;

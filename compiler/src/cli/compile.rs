@@ -99,10 +99,7 @@ pub fn compile(args: &CompileArgs, global: &Global) -> Result<Outcome> {
 /// The levels with single features added or left out, in increasing order.
 fn with_features(cpus: Vec<Cpu>, changes: &str) -> Result<Vec<Cpu>> {
     let changed: Result<Vec<Cpu>> = cpus.into_iter().map(|c| c.with_features(changes)).collect();
-    let mut changed = changed?;
-    changed.sort_by_key(|c| c.0);
-    changed.dedup();
-    Ok(changed)
+    changed.map(super::ascending)
 }
 
 fn from_extension(path: &Path) -> Result<Emit> {

@@ -263,10 +263,7 @@ impl ModelOptions {
     fn cpus(&self, arch: Arch, default: &str) -> Result<Vec<Cpu>> {
         let names = self.cpu.as_deref().unwrap_or(default).split(',');
         let cpus: Result<Vec<Cpu>> = names.map(|n| Cpu::named(n.trim(), arch)).collect();
-        let mut cpus = cpus?;
-        cpus.sort_by_key(|c| c.0);
-        cpus.dedup();
-        Ok(cpus)
+        cpus.map(ascending)
     }
     /// A compiler for a CPU level with these options.
     fn compiler(&self, global: &Global, cpu: Cpu) -> Result<Compiler> {
@@ -336,6 +333,13 @@ fn known_pass(option: &str, name: &str) -> Result<()> {
     let names: Vec<&str> = registry.passes().map(|p| p.name).collect();
     let names = names.join(", ");
     Err(Error::Usage(format!("{option}: there is no pass '{name}'; passes are: all, {names}")))
+}
+
+/// Each level once, in increasing order.
+fn ascending(mut cpus: Vec<Cpu>) -> Vec<Cpu> {
+    cpus.sort_by_key(|c| c.0);
+    cpus.dedup();
+    cpus
 }
 
 /// `INPUT=1x224x224x3`

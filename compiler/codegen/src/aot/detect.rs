@@ -16,6 +16,7 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_module::{FuncId, Linkage, Module};
 use cranelift_object::ObjectModule;
 use qcc_runtime::cpu::{Arch, CpuLevel, Feature, amx};
+use std::collections::BTreeMap;
 use target_lexicon::OperatingSystem;
 
 /// Defines `int32_t <symbol>_cpu(void)`: one more than the index of the first of `levels` that
@@ -42,8 +43,7 @@ pub(super) fn define(
         };
         let mut choice = b.ins().iconst(types::I32, 0);
         for (i, &level) in levels.iter().enumerate().rev() {
-            let needs: Vec<_> = level.features().flat_map(needs).collect();
-            let runs = has_all(b, &facts, &needs);
+            let runs = has_all(b, &facts, &needs_of_level(level));
             let this = b.ins().iconst(types::I32, i as i64 + 1);
             choice = b.ins().select(runs, this, choice);
         }
@@ -229,6 +229,15 @@ fn call_if(out: &mut dyn Module, b: &mut FunctionBuilder, condition: Value, f: F
 
 /// Facts that tiles need besides permission.
 const AMX: [(usize, u64); 2] = [(LEAF7_EDX, amx::CPUID_7_EDX as u64), (XCR0, amx::XCR0 as u64)];
+
+/// Which bits of which facts a level needs: one mask for each fact, as one comparison will do.
+fn needs_of_level(level: CpuLevel) -> Vec<(usize, u64)> {
+    let mut masks = BTreeMap::new();
+    for (fact, mask) in level.features().flat_map(needs) {
+        *masks.entry(fact).or_insert(0) |= mask;
+    }
+    masks.into_iter().collect()
+}
 
 /// Which bits of which facts say that the CPU has a feature, and that the system saves the
 /// registers which come with it (Intel SDM volume 2, CPUID; Arm ARM, ID_AA64ISAR*).
